@@ -1,0 +1,265 @@
+//! A block's arguments: read from a list or a map, described from the block's own definition.
+//!
+//! Names, order, defaults, ranges and meaning all come from the argument struct: its fields, their
+//! `#[serde(default)]`, `#[schemars(range(…))]` and doc comments.
+
+use crate::{
+    activation::Activation,
+    error::{Error, Place, Result},
+    nearest::nearest,
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+/// Where the schema states no maximum: far above any real network, far below overflow.
+const LARGEST: f64 = 1e6;
+
+/// One argument, as `nasgen modules NAME` shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Argument {
+    /// The field's name.
+    pub name: String,
+    /// The field's doc comment.
+    pub meaning: String,
+    /// What an absent argument means; `None` if it must be given.
+    pub default: Option<Value>,
+    schema: Value,
+}
+
+/// What a struct of arguments or settings takes, from its own definition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signature {
+    /// In the order of the fields, which is that of a spec's list.
+    pub arguments: Vec<Argument>,
+    /// The struct's doc comment.
+    pub meaning: String,
+}
+
+impl Signature {
+    /// The signature of `T`.
+    pub fn of<T: JsonSchema>() -> Self {
+        let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+        let root = settings.into_generator().into_root_schema_for::<T>().to_value();
+        let required: Vec<&str> = root["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let text = |value: &Value| {
+            let lines: Vec<&str> = value["description"].as_str().unwrap_or_default().lines().collect();
+            lines.join(" ")
+        };
+        let argument = |(name, schema): (&String, &Value)| Argument {
+            name: name.clone(),
+            meaning: text(schema),
+            default: (!required.contains(&name.as_str())).then(|| schema.get("default").cloned().unwrap_or_default()),
+            schema: schema.clone(),
+        };
+        let arguments = root["properties"].as_object().into_iter().flatten().map(argument).collect();
+        Self { arguments, meaning: text(&root) }
+    }
+
+    /// Reads a `T` from a list in the order of the fields, from a map by name, or from both: a
+    /// list, then `named` for the rest. All that is wrong is reported at once.
+    pub fn parse<T: DeserializeOwned>(&self, positional: &[Value], named: &Map<String, Value>) -> Result<T, Vec<Error>> {
+        let mut values = Map::new();
+        let mut errors = Vec::new();
+        if let Some(extra) = positional.get(self.arguments.len()) {
+            let (takes, count) = (self.takes(), positional.len());
+            let message = format!("{takes}, got {count} (the first too many is {})", text(extra));
+            errors.push(Error::new(Place::Position(self.arguments.len()), message));
+        }
+        for (argument, value) in self.arguments.iter().zip(positional) {
+            errors.extend(argument.put(value, &mut values).err());
+        }
+        for (name, value) in named {
+            errors.extend(self.put_named(name, value, &mut values).err());
+        }
+        let absent = |argument: &&Argument| argument.default.is_none() && !values.contains_key(&argument.name);
+        if let Some(missing) = self.arguments.iter().find(absent) {
+            let message = format!("missing argument `{}` ({}); {}", missing.name, missing.wanted(), self.takes());
+            errors.push(Error::new(Place::Arguments, message));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        serde_json::from_value(Value::Object(values)).map_err(|e| vec![Error::new(Place::Arguments, e.to_string())])
+    }
+
+    fn put_named(&self, name: &str, value: &Value, values: &mut Map<String, Value>) -> Result<()> {
+        let Some(argument) = self.arguments.iter().find(|argument| argument.name == name) else {
+            let known = self.arguments.iter().map(|argument| argument.name.as_str());
+            let error = Error::unknown(Place::Argument(name.to_owned()), "argument", name, known);
+            return Err(error.or_help(|| self.takes()));
+        };
+        if values.contains_key(name) {
+            return Err(Error::argument(name, "given twice, in the list and by name"));
+        }
+        argument.put(value, values)
+    }
+
+    /// The values as a spec's list: in order, without trailing ones that are the default.
+    pub fn to_list(&self, fields: Map<String, Value>) -> Vec<Value> {
+        let mut list: Vec<Value> = fields.into_iter().map(|(_, value)| value).collect();
+        while list.last().is_some() && list.last() == self.arguments[list.len() - 1].default.as_ref() {
+            list.pop();
+        }
+        list
+    }
+
+    fn takes(&self) -> String {
+        if self.arguments.is_empty() {
+            return "it takes no arguments".into();
+        }
+        let name = |argument: &Argument| match &argument.default {
+            None => argument.name.clone(),
+            Some(default) => format!("{}={}", argument.name, text(default)),
+        };
+        format!("it takes [{}]", self.arguments.iter().map(name).collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl Argument {
+    /// What values it takes: `a whole number from 1 to 2`, `one of ReLU, … or null`.
+    pub fn wanted(&self) -> String {
+        let what = match self.kind() {
+            _ if self.schema.get("enum").is_some() => self.wanted_choice(),
+            "integer" => self.wanted_number("a whole number"),
+            "number" => self.wanted_number("a number"),
+            "boolean" => "true or false".into(),
+            other => other.into(),
+        };
+        if self.takes_null() && self.kind() != "null" { format!("{what} or null") } else { what }
+    }
+
+    fn wanted_choice(&self) -> String {
+        let names: Vec<String> = self.choices().iter().filter(|choice| !choice.is_null()).map(|v| text(v)).collect();
+        format!("one of {}", names.join(", "))
+    }
+
+    fn wanted_number(&self, noun: &str) -> String {
+        let (low, high) = self.range();
+        if high < LARGEST { format!("{noun} from {low} to {high}") } else { format!("{noun} of at least {low}") }
+    }
+
+    fn kind(&self) -> &str {
+        match &self.schema["type"] {
+            Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null").unwrap_or("null"),
+            kind => kind.as_str().unwrap_or_default(),
+        }
+    }
+
+    fn takes_null(&self) -> bool {
+        let in_type = self.schema["type"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "null"));
+        in_type || self.choices().contains(&Value::Null)
+    }
+
+    fn choices(&self) -> &[Value] {
+        self.schema["enum"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    fn range(&self) -> (f64, f64) {
+        let limit = |key: &str| self.schema[key].as_f64();
+        (limit("minimum").unwrap_or(-LARGEST), limit("maximum").unwrap_or(LARGEST))
+    }
+
+    /// Stores `value` under the argument's name. What does not fit is stored too, so that it is
+    /// not reported as missing as well.
+    fn put(&self, value: &Value, values: &mut Map<String, Value>) -> Result<()> {
+        let checked = self.check(value);
+        values.insert(self.name.clone(), checked.as_ref().unwrap_or(value).clone());
+        checked.map(drop)
+    }
+
+    /// `value`, if the argument takes it. A list of one number means the number: published files
+    /// write `[0]` for a padding.
+    fn check(&self, value: &Value) -> Result<Value> {
+        let value = match value {
+            Value::Array(items) if items.len() == 1 && items[0].is_number() => &items[0],
+            value => value,
+        };
+        let fits = match value {
+            Value::Null => self.takes_null(),
+            _ if self.schema.get("enum").is_some() => {
+                let aliases = self.schema["aliases"].as_array().into_iter().flatten();
+                self.choices().iter().chain(aliases).any(|choice| choice == value)
+            }
+            Value::Number(number) => {
+                let (low, high) = self.range();
+                let whole = number.is_i64() || number.is_u64();
+                let kind_fits = self.kind() == "number" || self.kind() == "integer" && whole;
+                kind_fits && number.as_f64().is_some_and(|number| (low..=high).contains(&number))
+            }
+            Value::Bool(_) => self.kind() == "boolean",
+            _ => false,
+        };
+        if fits { Ok(value.clone()) } else { Err(self.misfit(value)) }
+    }
+
+    fn misfit(&self, value: &Value) -> Error {
+        let names = self.choices().iter().filter_map(Value::as_str);
+        let near = value.as_str().and_then(|name| nearest(name, names));
+        Error::argument(&self.name, format!("wanted {}, got {}", self.wanted(), text(value)))
+            .help(near.map(|near| format!("did you mean `{near}`?")))
+    }
+}
+
+/// A value as a spec has it: strings without quotes.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Yes or no, written `0` or `1` in published files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flag(pub bool);
+
+impl Serialize for Flag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(u8::from(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Ok(Self(value == Value::Bool(true) || value == Value::from(1)))
+    }
+}
+
+impl JsonSchema for Flag {
+    fn schema_name() -> Cow<'static, str> {
+        "Flag".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": [0, 1, true, false] })
+    }
+}
+
+/// Default values that several blocks share, for `#[serde(default = "…")]`.
+pub mod defaults {
+    use super::Activation;
+
+    /// 1
+    pub fn one() -> usize {
+        1
+    }
+
+    /// 0.5
+    pub fn half() -> f64 {
+        0.5
+    }
+
+    /// true
+    pub fn yes() -> bool {
+        true
+    }
+
+    /// ReLU
+    #[expect(clippy::unnecessary_wraps, reason = "the type of an argument that takes null")]
+    pub fn relu() -> Option<Activation> {
+        Some(Activation::ReLU)
+    }
+}
