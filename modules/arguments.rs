@@ -35,9 +35,16 @@ pub struct Signature {
     pub arguments: Vec<Argument>,
     /// The struct's doc comment.
     pub meaning: String,
+    /// What messages call an argument.
+    noun: &'static str,
 }
 
 impl Signature {
+    /// The signature of a struct of settings: messages say so.
+    pub fn of_settings<T: JsonSchema>() -> Self {
+        Self { noun: "setting", ..Self::of::<T>() }
+    }
+
     /// The signature of `T`.
     pub fn of<T: JsonSchema>() -> Self {
         let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
@@ -54,7 +61,7 @@ impl Signature {
             schema: schema.clone(),
         };
         let arguments = root["properties"].as_object().into_iter().flatten().map(argument).collect();
-        Self { arguments, meaning: text(&root) }
+        Self { arguments, meaning: text(&root), noun: "argument" }
     }
 
     /// Reads a `T` from a list in the order of the fields, from a map by name, or from both: a
@@ -68,7 +75,7 @@ impl Signature {
             errors.push(Error::new(Place::Position(self.arguments.len()), message));
         }
         for (argument, value) in self.arguments.iter().zip(positional) {
-            errors.extend(argument.put(value, &mut values).err());
+            errors.extend(argument.put(value, self.noun, &mut values).err());
         }
         for (name, value) in named {
             errors.extend(self.put_named(name, value, &mut values).err());
@@ -87,13 +94,13 @@ impl Signature {
     fn put_named(&self, name: &str, value: &Value, values: &mut Map<String, Value>) -> Result<()> {
         let Some(argument) = self.arguments.iter().find(|argument| argument.name == name) else {
             let known = self.arguments.iter().map(|argument| argument.name.as_str());
-            let error = Error::unknown(Place::Argument(name.to_owned()), "argument", name, known);
+            let error = Error::unknown(Place::Argument(name.to_owned()), self.noun, name, known);
             return Err(error.or_help(|| self.takes()));
         };
         if values.contains_key(name) {
             return Err(Error::argument(name, "given twice, in the list and by name"));
         }
-        argument.put(value, values)
+        argument.put(value, self.noun, values)
     }
 
     /// The values as a spec's list: in order, without trailing ones that are the default.
@@ -163,15 +170,15 @@ impl Argument {
 
     /// Stores `value` under the argument's name. What does not fit is stored too, so that it is
     /// not reported as missing as well.
-    fn put(&self, value: &Value, values: &mut Map<String, Value>) -> Result<()> {
-        let checked = self.check(value);
+    fn put(&self, value: &Value, noun: &str, values: &mut Map<String, Value>) -> Result<()> {
+        let checked = self.check(value, noun);
         values.insert(self.name.clone(), checked.as_ref().unwrap_or(value).clone());
         checked.map(drop)
     }
 
     /// `value`, if the argument takes it. A list of one number means the number: published files
     /// write `[0]` for a padding.
-    fn check(&self, value: &Value) -> Result<Value> {
+    fn check(&self, value: &Value, noun: &str) -> Result<Value> {
         let value = match value {
             Value::Array(items) if items.len() == 1 && items[0].is_number() => &items[0],
             value => value,
@@ -191,14 +198,14 @@ impl Argument {
             Value::Bool(_) => self.kind() == "boolean",
             _ => false,
         };
-        if fits { Ok(value.clone()) } else { Err(self.misfit(value)) }
+        if fits { Ok(value.clone()) } else { Err(self.misfit(value, noun)) }
     }
 
-    fn misfit(&self, value: &Value) -> Error {
+    fn misfit(&self, value: &Value, noun: &str) -> Error {
         let names = self.choices().iter().filter_map(Value::as_str);
         let near = value.as_str().and_then(|name| nearest(name, names));
-        Error::argument(&self.name, format!("wanted {}, got {}", self.wanted(), text(value)))
-            .help(near.map(|near| format!("did you mean `{near}`?")))
+        let message = format!("{noun} `{}`: wanted {}, got {}", self.name, self.wanted(), text(value));
+        Error::new(Place::Argument(self.name.clone()), message).help(near.map(|near| format!("did you mean `{near}`?")))
     }
 }
 

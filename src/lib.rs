@@ -1,1 +1,10 @@
+//! Small image classifiers from YAML: read, sample, train.
+//!
+//! Where to start: [`spec::ModelSpec`] is what a file says, [`network::Network`] what it means,
+//! `nasgen_modules` what it can name. ARCHITECTURE.md is the map.
 
+pub mod cli;
+pub mod network;
+pub mod numbers;
+pub mod report;
+pub mod spec;

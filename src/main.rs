@@ -1,1 +1,5 @@
-fn main(){}
+//! The `nasgen` program.
+
+fn main() -> std::process::ExitCode {
+    nasgen::cli::main_with(&[])
+}

@@ -1,0 +1,45 @@
+//! Why a command ended without its result, and the exit code that says so.
+
+use crate::spec::SpecError;
+use std::process::ExitCode;
+
+/// What went wrong, in the classes that scripts tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Failed = 1,
+    Usage = 2,
+}
+
+/// An error with its exit code.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    /// Complete, without `error:` before it unless it is a rendered diagnostic.
+    pub(super) message: Message,
+}
+
+#[derive(Debug)]
+pub(super) enum Message {
+    Plain(String),
+    Spec(SpecError),
+}
+
+impl Failure {
+    pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: Message::Plain(message.into()) }
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    pub(super) fn code(&self) -> ExitCode {
+        ExitCode::from(self.kind as u8)
+    }
+}
+
+impl From<SpecError> for Failure {
+    fn from(error: SpecError) -> Self {
+        Self { kind: Kind::Usage, message: Message::Spec(error) }
+    }
+}

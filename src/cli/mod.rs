@@ -1,0 +1,83 @@
+//! The `nasgen` program: one file per command. Only here is anything printed, the environment
+//! read, or a device or a seed picked; the files wire parts together and hold no logic.
+
+mod failure;
+mod modules;
+mod output;
+mod show;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+use nasgen_modules::{Block, Blocks};
+use output::Output;
+use std::process::ExitCode;
+
+/// Reads, samples and trains small image classifiers written in YAML.
+#[derive(Parser)]
+#[command(name = "nasgen", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print exactly one JSON object on stdout.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  nasgen sample --max-macs 3M --out cfg.yml      draw a network
+  nasgen show cfg.yml                            its layers, parameters and MACs
+  nasgen train cfg.yml                           train it on the built-in images
+  nasgen train cfg.yml --data photos             … on a folder of class folders
+  nasgen modules InvertedResidualv3              what a block takes
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 data unusable, 4 training diverged,
+5 nothing fits the budget, 6 out of memory, 130/143 stopped";
+
+#[derive(Subcommand)]
+enum Command {
+    Show(show::Arguments),
+    Modules(modules::Arguments),
+}
+
+/// The program with nasgen's own blocks and `more`: the whole of a crate that adds blocks.
+///
+/// ```no_run
+/// # use nasgen_modules::Block;
+/// # const MY_BLOCKS: &[Block] = &[];
+/// fn main() -> std::process::ExitCode {
+///     nasgen::cli::main_with(MY_BLOCKS)
+/// }
+/// ```
+pub fn main_with(more: &[Block]) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let output = Output::new(cli.json);
+    let result = Blocks::with(more).map_err(|error| Failure::usage(error.to_string())).and_then(|blocks| {
+        match cli.command {
+            Command::Show(arguments) => show::run(&arguments, &blocks, &output),
+            Command::Modules(arguments) => modules::run(&arguments, &blocks, &output),
+        }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.code()
+        }
+    }
+}
+
+/// clap's own report. With `--json` a wrong command line is an object on stdout like every failure.
+fn usage(error: &clap::Error) -> ExitCode {
+    let json = std::env::args().any(|argument| argument == "--json");
+    if json && error.use_stderr() {
+        let failure = Failure::usage(error.to_string());
+        Output::new(true).failure(&failure);
+        return failure.code();
+    }
+    // A closed pipe is no reason to fail.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}

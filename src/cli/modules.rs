@@ -1,0 +1,41 @@
+//! `nasgen modules`: the blocks that a spec can name.
+
+use super::{failure::Failure, output::Output};
+use crate::report;
+use nasgen_modules::{BlockEntry, Blocks};
+use serde_json::{Value, json};
+
+/// List the modules that a spec can name, or explain one.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The module to explain.
+    name: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
+    match &arguments.name {
+        None => {
+            let all = || json!({ "modules": blocks.iter().map(to_json).collect::<Vec<_>>() });
+            output.result(|| report::block_list(blocks), all);
+        }
+        Some(name) => {
+            let block = blocks.get(name).map_err(|error| {
+                let help = error.help.map_or_else(String::new, |help| format!("; {help}"));
+                Failure::usage(format!("{}{help}", error.message))
+            })?;
+            output.result(|| report::block_details(block), || to_json(block));
+        }
+    }
+    Ok(())
+}
+
+fn to_json(block: &BlockEntry) -> Value {
+    let argument = |argument: &nasgen_modules::arguments::Argument| {
+        json!({
+            "name": argument.name, "required": argument.default.is_none(), "default": argument.default,
+            "takes": argument.wanted(), "meaning": argument.meaning,
+        })
+    };
+    let arguments: Vec<Value> = block.signature.arguments.iter().map(argument).collect();
+    json!({ "name": block.name(), "meaning": block.signature.meaning, "arguments": arguments })
+}

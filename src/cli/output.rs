@@ -1,0 +1,47 @@
+//! Results on stdout, everything else on stderr.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place that prints")]
+
+use super::failure::{Failure, Message};
+use crate::spec::SpecError;
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write};
+
+/// Where a command's result and messages go.
+pub(super) struct Output {
+    json: bool,
+    colour: bool,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self { json, colour: std::io::stderr().is_terminal() && !no_colour && !dumb }
+    }
+
+    /// The result: for people, or as one JSON object.
+    pub(super) fn result(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
+        let text = if self.json { json().to_string() } else { text() };
+        // A reader that has seen enough (`| head`) closes the pipe: not an error.
+        let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
+    }
+
+    /// Something worth knowing that is not the result.
+    pub(super) fn note(&self, text: &str) {
+        let _ = writeln!(std::io::stderr(), "note: {text}");
+    }
+
+    pub(super) fn failure(&self, failure: &Failure) {
+        let message = |colour| match &failure.message {
+            Message::Plain(text) => format!("error: {text}"),
+            Message::Spec(SpecError::Invalid(diagnostics)) => diagnostics.render(colour),
+            Message::Spec(error) => format!("error: {error}"),
+        };
+        if self.json {
+            let text = message(false);
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            println!("{}", json!({"error": {"code": failure.kind as u8, "message": text}}));
+        }
+        let _ = writeln!(std::io::stderr(), "{}", message(self.colour));
+    }
+}

@@ -1,0 +1,113 @@
+//! Images in memory, and the splits they come in.
+
+/// 8-bit images of one size with their labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Images {
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+    /// Rows of an image.
+    pub height: usize,
+    /// Columns of an image.
+    pub width: usize,
+    /// Image after image, each `channels × height × width`: see [`Images::image`].
+    pub pixels: Vec<u8>,
+    /// One class number per image.
+    pub labels: Vec<u32>,
+}
+
+impl Images {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Bytes of one image: `channels × height × width`.
+    pub fn image_len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// The pixels of image `index`, channels first.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such image.
+    pub fn image(&self, index: usize) -> &[u8] {
+        &self.pixels[index * self.image_len()..][..self.image_len()]
+    }
+
+    /// The images at `indices`, in that order.
+    ///
+    /// # Panics
+    ///
+    /// If there is no image at one of them.
+    #[must_use]
+    pub fn subset(&self, indices: &[usize]) -> Self {
+        let mut pixels = Vec::with_capacity(indices.len() * self.image_len());
+        for &index in indices {
+            pixels.extend_from_slice(self.image(index));
+        }
+        let labels = indices.iter().map(|&index| self.labels[index]).collect();
+        Self { pixels, labels, ..*self }
+    }
+
+    /// How many images each of `classes` classes has.
+    ///
+    /// # Panics
+    ///
+    /// If a label is `classes` or more.
+    pub fn class_counts(&self, classes: usize) -> Vec<usize> {
+        let mut counts = vec![0; classes];
+        for &label in &self.labels {
+            counts[label as usize] += 1;
+        }
+        counts
+    }
+}
+
+/// What a [`Source`](super::Source) holds, in the format of one network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    /// `synthetic`, or the folder's name.
+    pub name: String,
+    /// Names of the classes; a label is a position in this list.
+    pub classes: Vec<String>,
+    /// At least one image.
+    pub train: Images,
+    /// The data's own validation images, if it has any.
+    pub validation: Option<Images>,
+    /// The data's own test images, if it has any.
+    pub test: Option<Images>,
+    /// What was changed, skipped or looks odd, a sentence fragment each.
+    pub notes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three() -> Images {
+        Images { channels: 1, height: 1, width: 2, pixels: vec![1, 2, 3, 4, 5, 6], labels: vec![0, 2, 2] }
+    }
+
+    #[test]
+    fn an_image_is_its_slice_of_pixels() {
+        assert_eq!(three().len(), 3);
+        assert_eq!(three().image(1), [3, 4]);
+    }
+
+    #[test]
+    fn a_subset_keeps_the_order_asked_for() {
+        let subset = three().subset(&[2, 0]);
+        assert_eq!((subset.pixels, subset.labels), (vec![5, 6, 1, 2], vec![2, 0]));
+    }
+
+    #[test]
+    fn classes_without_images_count_zero() {
+        assert_eq!(three().class_counts(4), [1, 0, 2, 0]);
+    }
+}

@@ -1,0 +1,35 @@
+//! Labelled images: from where they are to the batches that a network takes.
+//!
+//! A [`Source`] is loaded once into memory as 8-bit images of the network's size ([`Dataset`]);
+//! everything random that follows is a function of a seed: which training images validate
+//! ([`stratified`]), in which order an epoch goes through them ([`permutation`]) and how each is
+//! shifted and mirrored ([`training_batch`]). What was changed or skipped on the way in is said in
+//! [`Dataset::notes`]. A user's folder is only ever read.
+
+mod batch;
+mod cifar;
+mod error;
+mod fill;
+mod folder;
+mod format;
+mod idx;
+mod images;
+mod listing;
+mod normalisation;
+mod order;
+mod picture;
+mod shuffle;
+mod source;
+mod split;
+mod synthetic;
+mod tally;
+
+pub use batch::{Augmentation, Batch, evaluation_batch, training_batch};
+pub use error::DataError;
+pub use format::{Fit, ImageFormat, UnknownFit};
+pub use images::{Dataset, Images};
+pub use normalisation::Normalisation;
+pub use order::permutation;
+pub use picture::read_image;
+pub use source::Source;
+pub use split::stratified;

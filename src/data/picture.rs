@@ -1,0 +1,166 @@
+//! One picture as its file has it.
+
+use super::{error::DataError, format::ImageFormat};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, ImageResult, RgbImage};
+use std::path::Path;
+
+/// A picture before it takes the network's format.
+#[derive(Clone, Debug)]
+pub(super) enum Picture {
+    Grey(GrayImage),
+    Colour(RgbImage),
+}
+
+impl Picture {
+    /// Reads an image file, whatever its name ends in, upright as its camera says. Transparency
+    /// is dropped, 16 bits become 8, a palette its colours.
+    pub(super) fn read(path: &Path) -> ImageResult<Self> {
+        let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut image = DynamicImage::from_decoder(decoder)?;
+        image.apply_orientation(orientation);
+        Ok(match image.color().has_color() {
+            true => Self::Colour(image.into_rgb8()),
+            false => Self::Grey(image.into_luma8()),
+        })
+    }
+
+    /// A picture of `width × height` that is stored plane after plane: one plane is grey, three
+    /// are red, green, blue.
+    pub(super) fn planar(width: u32, height: u32, planes: &[u8]) -> Self {
+        let size = width as usize * height as usize;
+        let picture = match planes.len() / size {
+            1 => GrayImage::from_vec(width, height, planes.to_vec()).map(Self::Grey),
+            _ => RgbImage::from_vec(width, height, interleaved(planes, size)).map(Self::Colour),
+        };
+        picture.expect("one or three planes of that size")
+    }
+
+    /// (width, height)
+    pub(super) fn size(&self) -> (u32, u32) {
+        match self {
+            Self::Grey(grey) => grey.dimensions(),
+            Self::Colour(colour) => colour.dimensions(),
+        }
+    }
+
+    /// Whether it has three channels, even if all of its colours are greys.
+    pub(super) fn is_colour(&self) -> bool {
+        matches!(self, Self::Colour(_))
+    }
+
+    /// As grey values.
+    pub(super) fn into_grey(self) -> GrayImage {
+        match self {
+            Self::Grey(grey) => grey,
+            Self::Colour(colour) => {
+                let luma = colour.pixels().map(|pixel| luma(pixel.0)).collect();
+                GrayImage::from_vec(colour.width(), colour.height(), luma).expect("one value per pixel")
+            }
+        }
+    }
+}
+
+/// The image at `path` as a network of that format takes it: channels, height, width.
+///
+/// # Errors
+///
+/// If the file is no image that can be read, or no image can have that format.
+pub fn read_image(path: &Path, format: &ImageFormat) -> Result<Vec<u8>, DataError> {
+    format.check()?;
+    let picture = Picture::read(path).map_err(|source| DataError::Image { path: path.to_owned(), source })?;
+    let mut slot = vec![0; format.len()];
+    format.fill(picture, &mut slot);
+    Ok(slot)
+}
+
+/// How bright a colour is by ITU-R BT.601, in the integers that Pillow and so torchvision use.
+pub(super) fn luma([red, green, blue]: [u8; 3]) -> u8 {
+    ((u32::from(red) * 19_595 + u32::from(green) * 38_470 + u32::from(blue) * 7_471 + 0x8000) >> 16) as u8
+}
+
+fn interleaved(planes: &[u8], size: usize) -> Vec<u8> {
+    let (red, others) = planes.split_at(size);
+    let (green, blue) = others.split_at(size);
+    red.iter().zip(green).zip(blue).flat_map(|((r, g), b)| [*r, *g, *b]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::format::Fit;
+    use image::{ImageBuffer, Luma, LumaA, Rgb, Rgba, RgbaImage};
+    use std::{fs, io};
+    use tempfile::{NamedTempFile, TempDir};
+
+    fn saved(name: &str, image: impl Into<DynamicImage>) -> ImageResult<Picture> {
+        let folder = TempDir::new()?;
+        let path = folder.path().join(name);
+        image.into().save(&path)?;
+        Picture::read(&path)
+    }
+
+    fn colours(picture: Picture) -> Vec<u8> {
+        match picture {
+            Picture::Colour(colour) => colour.into_raw(),
+            Picture::Grey(_) => panic!("grey"),
+        }
+    }
+
+    #[test]
+    fn transparency_is_dropped() -> ImageResult<()> {
+        let clear = saved("a.png", RgbaImage::from_pixel(1, 1, Rgba([10, 20, 30, 0])))?;
+        assert_eq!(colours(clear), [10, 20, 30]);
+        let clear = saved("a.png", ImageBuffer::from_pixel(1, 1, LumaA([77u8, 0])))?;
+        assert!(!clear.is_colour());
+        assert_eq!(clear.into_grey().into_raw(), [77]);
+        Ok(())
+    }
+
+    #[test]
+    fn sixteen_bits_become_eight() -> ImageResult<()> {
+        let deep = saved("a.png", ImageBuffer::from_pixel(1, 1, Rgb([0u16, 0x8080, 0xffff])))?;
+        assert_eq!(colours(deep), [0, 0x80, 0xff]);
+        assert_eq!(saved("a.png", ImageBuffer::from_pixel(1, 1, Luma([0x4040u16])))?.into_grey().into_raw(), [0x40]);
+        Ok(())
+    }
+
+    /// A bitmap of one pixel, 8 bits that choose the second colour of a palette of two.
+    #[test]
+    fn palettes_become_colours() -> io::Result<()> {
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let mut bytes = b"BM".to_vec();
+        bytes.extend(words(&[66, 0, 62, 40, 1, 1, 1 | 8 << 16, 0, 4, 0, 0, 2, 0]));
+        bytes.extend([0, 0, 0, 0, 30, 20, 10, 0, 1, 0, 0, 0]);
+        let file = NamedTempFile::new()?;
+        fs::write(file.path(), bytes)?;
+        let picture = Picture::read(file.path()).map_err(io::Error::other)?;
+        assert_eq!(colours(picture), [10, 20, 30]);
+        Ok(())
+    }
+
+    #[test]
+    fn luma_is_pillows() {
+        assert_eq!(luma([255, 255, 255]), 255);
+        assert_eq!([luma([255, 0, 0]), luma([0, 255, 0]), luma([0, 0, 255])], [76, 150, 29]);
+        assert_eq!(luma([10, 100, 200]), 84);
+    }
+
+    #[test]
+    fn planes_are_red_green_blue() {
+        assert_eq!(colours(Picture::planar(2, 1, &[1, 2, 3, 4, 5, 6])), [1, 3, 5, 2, 4, 6]);
+        assert_eq!(Picture::planar(1, 2, &[1, 2]).size(), (1, 2));
+    }
+
+    #[test]
+    fn one_file_is_read_in_the_format_of_the_network() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = TempDir::new()?;
+        let format = ImageFormat { channels: 1, height: 2, width: 2, fit: Fit::Letterbox };
+        RgbImage::from_pixel(4, 2, Rgb([255, 0, 0])).save(folder.path().join("a.png"))?;
+        assert_eq!(read_image(&folder.path().join("a.png"), &format)?, [76, 76, 0, 0]);
+        let missing = read_image(&folder.path().join("b.png"), &format);
+        assert!(matches!(missing, Err(DataError::Image { path, .. }) if path.ends_with("b.png")));
+        Ok(())
+    }
+
+}

@@ -1,0 +1,212 @@
+//! From a spec to its network: every layer with its shape and cost, before any tensor exists.
+
+use crate::spec::{Diagnostic, ModelSpec, Row};
+use nasgen_modules::{Copies, Error, Layers, Role, Shape, Site, Source};
+use serde_json::Value;
+
+/// A network with more parameters is refused.
+pub const MAX_PARAMS: u64 = 10_000_000_000;
+/// A network with more multiply-adds for one image is refused.
+pub const MAX_MACS: u64 = 1_000_000_000_000;
+/// A network with more layers is refused.
+pub const MAX_LAYERS: usize = 20_000;
+
+/// A planned network.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Shape of an image.
+    pub input: Shape,
+    /// One for each row of the spec.
+    pub rows: Vec<PlannedRow>,
+    /// All layers; tensors are named `backbone.{row}.{copy}.{label}.weight`.
+    pub layers: Layers,
+    /// What a reader should know: rounded channels, remarks of blocks.
+    pub notes: Vec<String>,
+}
+
+/// A row of a network, summed over its copies.
+#[derive(Clone, Debug)]
+pub struct PlannedRow {
+    /// Rows it reads, as written.
+    pub from: Vec<i64>,
+    /// Copies, after the depth multiple.
+    pub repeat: usize,
+    /// The block's name.
+    pub module: String,
+    /// Its arguments as a list.
+    pub arguments: Vec<Value>,
+    /// Shapes that reach it.
+    pub inputs: Vec<Shape>,
+    /// Shape that leaves it.
+    pub output: Shape,
+    /// Parameters.
+    pub params: u64,
+    /// Multiply-adds for one image.
+    pub macs: u64,
+}
+
+impl Network {
+    /// Plans `spec` for images of shape `input`.
+    ///
+    /// # Errors
+    /// The first row that cannot stand: rows after it have no shape to stand on.
+    pub fn plan(spec: &ModelSpec, input: Shape) -> Result<Self, Diagnostic> {
+        let mut planner = Planner {
+            spec,
+            network: Self { input, rows: Vec::new(), layers: Layers::identity(vec![input]), notes: spec.notes.clone() },
+            outputs: Vec::new(),
+        };
+        for (index, row) in spec.rows.iter().enumerate() {
+            planner.row(index, row)?;
+        }
+        planner.reject_unused_rows()?;
+        Ok(planner.network)
+    }
+
+    /// The number of classes, if the network ends in class scores: a vector or `C×1×1`.
+    pub fn classes(&self) -> Option<usize> {
+        match self.layers.output() {
+            Shape::Features(classes) | Shape::Image { channels: classes, height: 1, width: 1 } => Some(classes),
+            Shape::Image { .. } => None,
+        }
+    }
+
+    /// Parameters: trainable values.
+    pub fn params(&self) -> u64 {
+        self.rows.iter().map(|row| row.params).fold(0, u64::saturating_add)
+    }
+
+    /// Multiply-adds for one image.
+    pub fn macs(&self) -> u64 {
+        self.rows.iter().map(|row| row.macs).fold(0, u64::saturating_add)
+    }
+}
+
+struct Planner<'a> {
+    spec: &'a ModelSpec,
+    network: Network,
+    /// Where each row's result stands in the layers.
+    outputs: Vec<Source>,
+}
+
+impl Planner<'_> {
+    fn row(&mut self, index: usize, row: &Row) -> Result<(), Diagnostic> {
+        let sources = self.sources(index, row)?;
+        let shapes: Vec<Shape> = sources.iter().map(|source| self.network.layers.shape(*source)).collect();
+        let count = self.spec.copies(row);
+        let mut site = Site {
+            inputs: shapes.clone(),
+            copy: Copies { index: 0, count },
+            role: Role::Row,
+            network: self.spec.rules(row),
+        };
+        let mut planned = PlannedRow {
+            from: row.from.clone(),
+            repeat: count,
+            module: row.block.clone(),
+            arguments: row.arguments.clone(),
+            inputs: shapes,
+            output: site.input(),
+            params: 0,
+            macs: 0,
+        };
+        self.note_remark(index, row, &site);
+        let mut sources = sources;
+        for copy in 0..count {
+            site.copy.index = copy;
+            let layers = row.module.layers(&site).map_err(|error| at_block(row, error, &site))?;
+            planned.params = planned.params.saturating_add(layers.params());
+            planned.macs = planned.macs.saturating_add(layers.macs());
+            planned.output = layers.output();
+            let end = self.network.layers.splice(&format!("backbone.{index}.{copy}"), &layers, &sources);
+            (sources, site.inputs) = (vec![end], vec![planned.output]);
+            self.check_size(row, &planned)?;
+        }
+        self.note_rounding(index, row, &planned);
+        self.outputs.push(sources[0]);
+        self.network.rows.push(planned);
+        Ok(())
+    }
+
+    /// Resolves `from`: from 0 on an earlier row, negative counts back, −1 before the first row is
+    /// the image.
+    fn sources(&self, index: usize, row: &Row) -> Result<Vec<Source>, Diagnostic> {
+        let source = |from: &i64| {
+            let target = if *from < 0 { index as i64 + from } else { *from };
+            match usize::try_from(target) {
+                Ok(target) if target < index => Ok(self.outputs[target]),
+                Err(_) if target == -1 => Ok(Source::Input(0)),
+                _ => Err(row.place.from_diagnostic(format!(
+                    "`from` {from} in row {index} is no earlier row; wanted 0 to {} or -1 to {}",
+                    index.saturating_sub(1),
+                    -(index as i64) - 1,
+                ))),
+            }
+        };
+        row.from.iter().map(source).collect()
+    }
+
+    fn check_size(&self, row: &Row, planned: &PlannedRow) -> Result<(), Diagnostic> {
+        let params = self.network.params().saturating_add(planned.params);
+        let macs = self.network.macs().saturating_add(planned.macs);
+        let layers = self.network.layers.nodes().len();
+        let problem = if params > MAX_PARAMS {
+            format!("the network has {params} parameters up to here; at most {MAX_PARAMS}")
+        } else if macs > MAX_MACS {
+            format!("the network has {macs} multiply-adds up to here; at most {MAX_MACS}")
+        } else if layers > MAX_LAYERS || planned.output.elements() > MAX_PARAMS {
+            format!("the network is too large here: {layers} layers, {} values", planned.output.elements())
+        } else {
+            return Ok(());
+        };
+        Err(row.place.diagnostic(Error::row(problem)))
+    }
+
+    fn note_remark(&mut self, index: usize, row: &Row, site: &Site) {
+        let remark = row.module.remark(site);
+        self.network.notes.extend(remark.map(|remark| format!("row {index} {}: {remark}", row.block)));
+    }
+
+    /// Where the argument `out` is not what came out: rounded, or changed by the width multiple.
+    fn note_rounding(&mut self, index: usize, row: &Row, planned: &PlannedRow) {
+        let asked = row.module.arguments().get("out").and_then(Value::as_u64);
+        let width = self.spec.rules(row).width_multiply;
+        let got = planned.output.channels();
+        if let Some(asked) = asked.filter(|asked| (*asked as f64 * width - got as f64).abs() > 1e-9) {
+            let by_width = if width == 1.0 { String::new() } else { format!(" × width {width}") };
+            let divisor = self.spec.rules(row).channel_divisor;
+            self.network.notes.push(format!(
+                "row {index} {}: {asked}{by_width} channels became {got}, a multiple of {divisor}",
+                row.block
+            ));
+        }
+    }
+
+    fn reject_unused_rows(&self) -> Result<(), Diagnostic> {
+        let rows = &self.spec.rows;
+        let mut used = vec![false; rows.len()];
+        for (index, row) in rows.iter().enumerate() {
+            for from in &row.from {
+                let target = if *from < 0 { index as i64 + from } else { *from };
+                if let Ok(target) = usize::try_from(target) {
+                    used[target] = true;
+                }
+            }
+        }
+        used.pop();
+        match used.iter().position(|used| !used) {
+            None => Ok(()),
+            Some(index) => {
+                let error = Error::row(format!("no later row reads row {index}, so it could not be trained"));
+                Err(rows[index].place.diagnostic(error))
+            }
+        }
+    }
+}
+
+fn at_block(row: &Row, error: Error, site: &Site) -> Diagnostic {
+    let inputs: Vec<String> = site.inputs.iter().map(Shape::to_string).collect();
+    let copy = if site.copy.count > 1 { format!(", copy {}", site.copy.index + 1) } else { String::new() };
+    let message = format!("{} on {}{copy}: {}", row.block, inputs.join(" and "), error.message);
+    row.place.diagnostic(Error { message, ..error })
+}

@@ -1,0 +1,41 @@
+//! The blocks that a spec can name.
+
+use super::network::plain_table;
+use crate::spec::emit_inline;
+use nasgen_modules::{BlockEntry, Blocks};
+
+/// One line for each block.
+pub fn block_list(blocks: &Blocks) -> String {
+    let mut table = plain_table(&["module", "arguments", "what it is"], &[]);
+    for block in blocks.iter() {
+        table.add_row([block.name().to_owned(), argument_names(block), first_sentence(&block.signature.meaning)]);
+    }
+    format!("{}\n\n`nasgen modules NAME` explains one.", table.trim_fmt())
+}
+
+fn argument_names(block: &BlockEntry) -> String {
+    let name = |argument: &nasgen_modules::arguments::Argument| match argument.default {
+        None => argument.name.clone(),
+        Some(_) => format!("{}?", argument.name),
+    };
+    let names: Vec<String> = block.signature.arguments.iter().map(name).collect();
+    format!("[{}]", names.join(", "))
+}
+
+fn first_sentence(text: &str) -> String {
+    text.split_inclusive(['.', ';']).next().unwrap_or_default().trim_end_matches(['.', ';']).to_owned()
+}
+
+/// All about one block.
+pub fn block_details(block: &BlockEntry) -> String {
+    let mut table = plain_table(&["argument", "default", "takes", "meaning"], &[]);
+    for argument in &block.signature.arguments {
+        let default = argument.default.as_ref().map_or_else(|| "(must be given)".into(), emit_inline);
+        table.add_row([argument.name.clone(), default, argument.wanted(), argument.meaning.clone()]);
+    }
+    let title = format!("{}: {}", block.name(), block.signature.meaning);
+    if block.signature.arguments.is_empty() {
+        return format!("{title}\n\nIt takes no arguments: [1, {}, []]", block.name());
+    }
+    format!("{title}\n\n{}\n\nIn a row: [repeat, {}, {}]", table.trim_fmt(), block.name(), argument_names(block))
+}

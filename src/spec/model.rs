@@ -1,0 +1,271 @@
+//! A model spec: a network and how to train it.
+
+use super::{
+    diagnostic::{Diagnostic, SourceText, Span, SpecError},
+    legacy, row,
+    row::Row,
+    train::TrainSettings,
+    yaml::{self, Entry, Node, Yaml},
+};
+use nasgen_modules::{Blocks, Norm, NetworkRules, Rounding, nearest};
+use serde_json::{Map, Value};
+
+/// The keys of a model spec.
+pub const KEYS: [&str; 13] = [
+    "input_channel",
+    "input_size",
+    "depth_multiply",
+    "depth_multiple",
+    "width_multiply",
+    "width_multiple",
+    "channel_divisor",
+    "norm",
+    "legacy_padding",
+    "backbone",
+    "head",
+    "train",
+    "sample",
+];
+
+/// What a model spec says.
+#[derive(Clone)]
+pub struct ModelSpec {
+    /// Channels of the images.
+    pub input_channel: usize,
+    /// Height and width of the images, if the spec says so.
+    pub input_size: Option<[usize; 2]>,
+    /// Factor on the repeats of rows that are repeated.
+    pub depth_multiply: f64,
+    /// Width multiple, rounding, norm.
+    pub rules: NetworkRules,
+    /// The rows of `backbone:`, then those of `head:`.
+    pub rows: Vec<Row>,
+    /// The settings under `train:`, as given; they are valid.
+    pub train: Map<String, Value>,
+    /// How this spec was drawn, if it was.
+    pub sample: Option<Value>,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+}
+
+impl ModelSpec {
+    /// Reads a spec. All that is wrong is reported at once.
+    pub fn parse(source: &SourceText, blocks: &Blocks) -> Result<Self, SpecError> {
+        let yaml = yaml::parse(&source.text).map_err(|diagnostic| source.error(vec![diagnostic]))?;
+        Self::read(&yaml, blocks).map_err(|diagnostics| source.error(diagnostics))
+    }
+
+    /// Reads a spec from a tree, whose places the diagnostics point at.
+    pub fn read(yaml: &Yaml, blocks: &Blocks) -> Result<Self, Vec<Diagnostic>> {
+        let Some(entries) = yaml.as_map() else {
+            let message = format!("a model spec is a map with `backbone:`, got {}", yaml.describe());
+            return Err(vec![Diagnostic::new(message).at(yaml.span)]);
+        };
+        let mut reader = Reader { diagnostics: Vec::new(), notes: Vec::new() };
+        let spec = reader.spec(yaml, entries, blocks);
+        match spec {
+            Some(spec) if reader.diagnostics.is_empty() => Ok(Self { notes: reader.notes, ..spec }),
+            _ => {
+                reader.diagnostics.sort_by_key(|diagnostic| diagnostic.span.unwrap_or_default().start);
+                Err(reader.diagnostics)
+            }
+        }
+    }
+
+    /// Copies of `row` after the depth multiple: rounded half to even, as Python rounds.
+    pub fn copies(&self, row: &Row) -> usize {
+        let depth = if self.in_kindle_head(row) { 1.0 } else { self.depth_multiply };
+        if row.repeat > 1 { ((row.repeat as f64 * depth).round_ties_even() as usize).max(1) } else { 1 }
+    }
+
+    /// The rules for `row`: in files of kindle's form no multiple applies to the head.
+    pub fn rules(&self, row: &Row) -> NetworkRules {
+        if self.in_kindle_head(row) {
+            NetworkRules { width_multiply: 1.0, channel_divisor: 1, ..self.rules }
+        } else {
+            self.rules
+        }
+    }
+
+    fn in_kindle_head(&self, row: &Row) -> bool {
+        row.in_head && self.rules.rounding == Rounding::Up
+    }
+}
+
+struct Reader {
+    diagnostics: Vec<Diagnostic>,
+    notes: Vec<String>,
+}
+
+impl Reader {
+    fn spec(&mut self, yaml: &Yaml, entries: &[Entry], blocks: &Blocks) -> Option<ModelSpec> {
+        let legacy = legacy::read(entries);
+        self.notes.extend(legacy.notes);
+        self.diagnostics.extend(legacy.diagnostics);
+        self.check_keys(entries);
+
+        let kindle = ["backbone", "head"].iter().filter_map(|key| yaml.get(key)?.as_list()).flatten().any(row::has_from);
+        let input_size = self.input_size(yaml).or(legacy.input_size);
+        let rules = self.rules(yaml, kindle);
+        let depth_multiply = self.multiple(yaml, "depth");
+        let input_channel = self.whole(yaml, "input_channel", 4096).unwrap_or(3);
+        let train = self.train(yaml, legacy.train);
+        let rows = self.rows(yaml, blocks);
+        let sample = yaml.get("sample").map(Yaml::to_json);
+        Some(ModelSpec { input_channel, input_size, depth_multiply, rules, rows: rows?, train, sample, notes: Vec::new() })
+    }
+
+    fn wrong(&mut self, span: Span, message: String) {
+        self.diagnostics.push(Diagnostic::new(message).at(span));
+    }
+
+    fn check_keys(&mut self, entries: &[Entry]) {
+        for Entry { key, key_span, .. } in entries {
+            if KEYS.contains(&key.as_str()) || legacy::is_known(key) {
+                continue;
+            }
+            let help = match nearest(key, KEYS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if ["modules", "constraints", "params", "blocks"].contains(&key.as_str()) => {
+                    "this key belongs to a search space: `nasgen sample FILE` draws a network from one".into()
+                }
+                None => format!("known keys: {}", KEYS.join(", ")),
+            };
+            self.diagnostics.push(Diagnostic::new(format!("unknown key `{key}`")).at(*key_span).help(help));
+        }
+        for (one, other) in [("depth_multiply", "depth_multiple"), ("width_multiply", "width_multiple")] {
+            let find = |key| entries.iter().find(|entry| entry.key == key);
+            if let (Some(first), Some(second)) = (find(one), find(other)) {
+                let message = format!("`{one}` and `{other}` are two names of one key");
+                self.diagnostics.push(Diagnostic::new(message).at(second.key_span).also(first.key_span, "the other"));
+            }
+        }
+    }
+
+    fn whole(&mut self, yaml: &Yaml, key: &str, most: usize) -> Option<usize> {
+        let value = yaml.get(key)?;
+        let whole = value.as_i64().and_then(|whole| usize::try_from(whole).ok());
+        let fits = whole.filter(|whole| (1..=most).contains(whole));
+        if fits.is_none() {
+            self.wrong(value.span, format!("{key}: wanted a whole number from 1 to {most}, got {}", value.describe()));
+        }
+        fits
+    }
+
+    fn multiple(&mut self, yaml: &Yaml, what: &str) -> f64 {
+        let keys = [format!("{what}_multiply"), format!("{what}_multiple")];
+        let Some((key, value)) = keys.iter().find_map(|key| Some((key, yaml.get(key)?))) else { return 1.0 };
+        let number = value.as_f64().filter(|number| (0.001..=100.0).contains(number));
+        number.unwrap_or_else(|| {
+            self.wrong(value.span, format!("{key}: wanted a number from 0.001 to 100, got {}", value.describe()));
+            1.0
+        })
+    }
+
+    fn flag(&mut self, yaml: &Yaml, key: &str) -> bool {
+        match yaml.get(key).map(|value| (&value.node, value)) {
+            None => false,
+            Some((Node::Scalar(Value::Bool(flag)), _)) => *flag,
+            Some((_, value)) => {
+                self.wrong(value.span, format!("{key}: wanted true or false, got {}", value.describe()));
+                false
+            }
+        }
+    }
+
+    fn input_size(&mut self, yaml: &Yaml) -> Option<[usize; 2]> {
+        let value = yaml.get("input_size")?;
+        let size = sides(value);
+        if size.is_none() {
+            let message = format!("input_size: wanted [height, width], each from 1 to 8192, got {}", value.describe());
+            self.wrong(value.span, message);
+        }
+        size
+    }
+
+    fn rules(&mut self, yaml: &Yaml, kindle: bool) -> NetworkRules {
+        NetworkRules {
+            width_multiply: self.multiple(yaml, "width"),
+            channel_divisor: self.whole(yaml, "channel_divisor", 1024).unwrap_or(8),
+            rounding: if kindle { Rounding::Up } else { Rounding::Nearest },
+            norm: self.norm(yaml),
+            legacy_padding: self.flag(yaml, "legacy_padding"),
+        }
+    }
+
+    fn norm(&mut self, yaml: &Yaml) -> Norm {
+        let mut norm = Norm::default();
+        let Some(value) = yaml.get("norm") else { return norm };
+        let Some(entries) = value.as_map() else {
+            self.wrong(value.span, format!("norm: wanted {{eps: …, momentum: …}}, got {}", value.describe()));
+            return norm;
+        };
+        for Entry { key, key_span, value } in entries {
+            let (target, range) = match key.as_str() {
+                "eps" => (&mut norm.eps, 1e-12..=1.0),
+                "momentum" => (&mut norm.momentum, 0.0..=1.0),
+                _ => {
+                    self.wrong(*key_span, format!("norm: unknown key `{key}`; it has eps and momentum"));
+                    continue;
+                }
+            };
+            match value.as_f64().filter(|number| range.contains(number)) {
+                Some(number) => *target = number,
+                None => {
+                    let (low, high) = range.into_inner();
+                    let message = format!("norm.{key}: wanted a number from {low} to {high}, got {}", value.describe());
+                    self.wrong(value.span, message);
+                }
+            }
+        }
+        norm
+    }
+
+    /// The values under `train:` over those that older files have beside the network.
+    fn train(&mut self, yaml: &Yaml, mut settings: Map<String, Value>) -> Map<String, Value> {
+        let Some(value) = yaml.get("train") else { return settings };
+        let Node::Map(entries) = &value.node else {
+            self.wrong(value.span, format!("train: wanted a map of settings, got {}", value.describe()));
+            return settings;
+        };
+        settings.extend(entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())));
+        for error in TrainSettings::parse(&settings).err().into_iter().flatten() {
+            let named = |entry: &&Entry| error.place == nasgen_modules::Place::Argument(entry.key.clone());
+            let span = entries.iter().find(named).map_or(value.span, |entry| entry.key_span.to(entry.value.span));
+            self.diagnostics.push(Diagnostic::new(format!("train: {}", error.message)).at(span).help(error.help));
+        }
+        settings
+    }
+
+    fn rows(&mut self, yaml: &Yaml, blocks: &Blocks) -> Option<Vec<Row>> {
+        let Some(backbone) = yaml.get("backbone") else {
+            self.wrong(Span::point(yaml.span.start), "missing key `backbone`: the list of the network's rows".into());
+            return None;
+        };
+        let sections = [(Some(backbone), "backbone"), (yaml.get("head"), "head")];
+        let mut rows = Vec::new();
+        for (section, key) in sections.into_iter().filter_map(|(section, key)| Some((section?, key))) {
+            let Some(items) = section.as_list().filter(|items| !items.is_empty()) else {
+                self.wrong(section.span, format!("{key}: wanted a list of rows, got {}", section.describe()));
+                continue;
+            };
+            for item in items {
+                match row::read(item, key == "head", blocks) {
+                    Ok(row) => rows.push(row),
+                    Err(diagnostics) => self.diagnostics.extend(diagnostics),
+                }
+            }
+        }
+        Some(rows)
+    }
+}
+
+/// `[height, width]`, or one number for both.
+pub(super) fn sides(yaml: &Yaml) -> Option<[usize; 2]> {
+    let side = |yaml: &Yaml| usize::try_from(yaml.as_i64()?).ok().filter(|side| (1..=8192).contains(side));
+    match yaml.as_list() {
+        Some([height, width]) => Some([side(height)?, side(width)?]),
+        Some(_) => None,
+        None => side(yaml).map(|side| [side; 2]),
+    }
+}
