@@ -109,7 +109,7 @@ impl Signature {
         while list.last().is_some() && list.last() == self.arguments[list.len() - 1].default.as_ref() {
             list.pop();
         }
-        list
+        list.into_iter().map(shortest).collect()
     }
 
     fn takes(&self) -> String {
@@ -168,6 +168,14 @@ impl Argument {
         (limit("minimum").unwrap_or(-LARGEST), limit("maximum").unwrap_or(LARGEST))
     }
 
+    /// Whether the argument takes `value`.
+    ///
+    /// # Errors
+    /// Says what is wanted and what came.
+    pub fn accepts(&self, value: &Value) -> Result<()> {
+        self.check(value, "argument").map(drop)
+    }
+
     /// Stores `value` under the argument's name. What does not fit is stored too, so that it is
     /// not reported as missing as well.
     fn put(&self, value: &Value, noun: &str, values: &mut Map<String, Value>) -> Result<()> {
@@ -206,6 +214,14 @@ impl Argument {
         let near = value.as_str().and_then(|name| nearest(name, names));
         let message = format!("{noun} `{}`: wanted {}, got {}", self.name, self.wanted(), text(value));
         Error::new(Place::Argument(self.name.clone()), message).help(near.map(|near| format!("did you mean `{near}`?")))
+    }
+}
+
+/// A whole number without its `.0`.
+fn shortest(value: Value) -> Value {
+    match value.as_f64() {
+        Some(number) if value.is_f64() && number.fract() == 0.0 && number.abs() < LARGEST => Value::from(number as i64),
+        _ => value,
     }
 }
 

@@ -3,8 +3,12 @@
 //! Where to start: [`spec::ModelSpec`] is what a file says, [`network::Network`] what it means,
 //! `nasgen_modules` what it can name. ARCHITECTURE.md is the map.
 
+pub mod chance;
 pub mod cli;
+pub mod files;
 pub mod network;
 pub mod numbers;
 pub mod report;
+pub mod space;
 pub mod spec;
+pub mod weights;

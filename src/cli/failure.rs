@@ -8,6 +8,10 @@ use std::process::ExitCode;
 pub(super) enum Kind {
     Failed = 1,
     Usage = 2,
+    Data = 3,
+    Diverged = 4,
+    NothingFits = 5,
+    OutOfMemory = 6,
 }
 
 /// An error with its exit code.

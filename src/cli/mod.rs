@@ -4,6 +4,7 @@
 mod failure;
 mod modules;
 mod output;
+mod sample;
 mod show;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 data unusable, 4 traini
 enum Command {
     Show(show::Arguments),
     Modules(modules::Arguments),
+    Sample(sample::Arguments),
 }
 
 /// The program with nasgen's own blocks and `more`: the whole of a crate that adds blocks.
@@ -58,6 +60,7 @@ pub fn main_with(more: &[Block]) -> ExitCode {
         match cli.command {
             Command::Show(arguments) => show::run(&arguments, &blocks, &output),
             Command::Modules(arguments) => modules::run(&arguments, &blocks, &output),
+            Command::Sample(arguments) => sample::run(&arguments, &blocks, &output),
         }
     });
     match result {

@@ -9,7 +9,7 @@ use super::{
     images::{Dataset, Images},
     listing::{self, Listing},
     synthetic,
-    tally::{NAMED, Tally, counted, listed},
+    tally::{Tally, counted, some},
 };
 use std::{
     collections::BTreeMap,
@@ -111,7 +111,7 @@ fn load_folder(path: &Path, format: &ImageFormat) -> Result<Dataset, DataError> 
     } else {
         folder::load(&root, format, &mut tally)?
     };
-    finished(path, &root, contents, format, tally)
+    finished(path, contents, format, tally)
 }
 
 /// Goes through folders that hold nothing but one other, as archives unpack to.
@@ -130,17 +130,12 @@ fn unwrapped(mut root: Listing) -> Result<Listing, DataError> {
     Ok(root)
 }
 
-fn finished(
-    path: &Path,
-    root: &Listing,
-    contents: Contents,
-    format: &ImageFormat,
-    mut tally: Tally,
-) -> Result<Dataset, DataError> {
+/// Checks that there is something to learn from, and sums up.
+fn finished(path: &Path, contents: Contents, format: &ImageFormat, mut tally: Tally) -> Result<Dataset, DataError> {
     let Contents { classes, mut parts } = contents;
     let train = parts.remove(&Part::Train).filter(|train| !train.is_empty()).ok_or_else(|| DataError::NoImages {
         path: path.to_owned(),
-        found: instead(root, &tally),
+        found: instead(&tally),
         hint: listing::hint(path),
     })?;
     if let [class] = &classes[..] {
@@ -154,15 +149,15 @@ fn finished(
 }
 
 /// What a folder without training images holds instead.
-fn instead(root: &Listing, tally: &Tally) -> String {
+fn instead(tally: &Tally) -> String {
     let unreadable = &tally.unreadable;
     if !unreadable.is_empty() {
-        return format!(": {}: {}", counted(unreadable.len(), "unreadable image"), listed(unreadable, NAMED));
+        return format!(": {}: {}", counted(unreadable.len(), "unreadable image"), some(unreadable));
     }
-    match root.images().count() {
-        0 => ": looked for class folders of jpg, png, bmp or webp files, for CIFAR binary files and IDX files".into(),
-        loose => format!(": {} in no class folder (wanted: `CLASS/IMAGE`)", counted(loose, "image")),
+    if !tally.remarks.is_empty() {
+        return format!(": {}", tally.remarks.join("; "));
     }
+    ": looked for class folders of jpg, png, bmp or webp files, for CIFAR binary files and for IDX files".into()
 }
 
 /// Says which classes have no image in a part of the data.
@@ -174,10 +169,7 @@ fn remark_gaps(part: Part, images: &Images, classes: &[String], tally: &mut Tall
     let counts = images.class_counts(classes.len());
     let missing: Vec<String> =
         classes.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| class.clone()).collect();
-    if !missing.is_empty() {
-        let count = if missing.len() == 1 { "class has".into() } else { format!("{} classes have", missing.len()) };
-        tally.remarks.push(format!("{count} no {part} images: {}", listed(&missing, NAMED)));
-    }
+    tally.remark(&missing, |classes| format!("no {part} images of {classes}"));
 }
 
 /// The name of the folder at `path`, also if that is `.`.
@@ -187,3 +179,112 @@ fn name(path: &Path) -> String {
     if name.is_empty() { path.display().to_string() } else { name }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::format::Fit;
+    use image::{GrayImage, Luma};
+    use tempfile::TempDir;
+
+    const FORMAT: ImageFormat = ImageFormat { channels: 3, height: 2, width: 2, fit: Fit::Letterbox };
+
+    fn folder(files: &[&str]) -> TempDir {
+        let root = TempDir::new().expect("a temporary folder");
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().expect("a folder above")).expect("a temporary folder");
+            match file.ends_with("broken.png") {
+                true => fs::write(&path, "text").expect("a temporary file"),
+                false => GrayImage::from_pixel(4, 2, Luma([9])).save(&path).expect("a temporary image"),
+            }
+        }
+        root
+    }
+
+    fn loaded(path: PathBuf) -> Result<Dataset, DataError> {
+        Source::Folder(path).load(&FORMAT)
+    }
+
+    fn load_error(path: PathBuf) -> String {
+        loaded(path).expect_err("unusable data").to_string()
+    }
+
+    #[test]
+    fn sources_are_read_as_they_are_written() {
+        for text in ["synthetic", "data/flowers", "./synthetic"] {
+            let Ok(source) = text.parse::<Source>();
+            assert_eq!(source.to_string(), text);
+            assert_eq!(source == Source::Synthetic, text == "synthetic");
+        }
+    }
+
+    #[test]
+    fn a_folder_becomes_a_data_set_with_notes() -> Result<(), DataError> {
+        let root = folder(&["x/train/a/1.png", "x/train/b/1.png", "x/val/a/1.png"]);
+        fs::create_dir(root.path().join("x/test")).expect("a temporary folder");
+        let data = loaded(root.path().join("x"))?;
+        assert_eq!((data.name.as_str(), data.classes.join(" ").as_str()), ("x", "a b"));
+        assert_eq!(data.train.image(0), [9, 9, 0, 0].repeat(3));
+        assert!(data.validation.is_some() && data.test.is_none());
+        assert_eq!(data.notes, [
+            "3 grey images converted to colour",
+            "3 images resized from 4×2 to 2×2 (letterbox)",
+            "no validation images of b",
+            "there are no test images",
+        ]);
+        Ok(())
+    }
+
+    #[test]
+    fn archives_folders_in_folders_are_gone_through() -> Result<(), DataError> {
+        let root = folder(&["x/y/a/1.png", "x/y/b/1.png"]);
+        assert_eq!(loaded(root.path().to_owned())?.classes, ["a", "b"]);
+        let root = folder(&["train/a/1.png", "train/b/1.png"]);
+        assert_eq!(loaded(root.path().to_owned())?.classes, ["a", "b"]);
+        let root = TempDir::new().expect("a temporary folder");
+        let inner = root.path().join("cifar-10-batches-bin");
+        fs::create_dir(&inner).expect("a temporary folder");
+        fs::write(inner.join("data_batch_1.bin"), vec![1; 3073]).expect("a temporary file");
+        assert_eq!(loaded(root.path().to_owned())?.classes.len(), 10);
+        Ok(())
+    }
+
+    #[test]
+    fn missing_folders_are_named_with_their_neighbour() {
+        let root = folder(&["flowers/a/1.png", "list.csv"]);
+        let (right, wrong) = (root.path().join("flowers"), root.path().join("flower"));
+        let wanted = format!("no folder `{}`; did you mean `{}`?", wrong.display(), right.display());
+        assert_eq!(load_error(wrong), wanted);
+        let relative = load_error("no-such-folder".into());
+        assert_eq!(relative, "no folder `no-such-folder` (paths are relative to the current directory)");
+        assert!(matches!(loaded(root.path().join("list.csv")), Err(DataError::NotAFolder(_))));
+    }
+
+    #[test]
+    fn folders_without_readable_images_say_what_they_hold() {
+        let said = |files: &[&str]| {
+            let root = folder(files);
+            load_error(root.path().to_owned()).replace(&root.path().display().to_string(), "ROOT")
+        };
+        let nothing = "no readable training image in `ROOT`";
+        assert!(said(&[]).starts_with(&format!("{nothing}: looked for class folders of jpg")));
+        assert_eq!(said(&["1.png"]), format!("{nothing}: 1 image in no class folder: 1.png"));
+        let broken = ["a/broken.png", "b/broken.png"];
+        assert_eq!(said(&broken), format!("{nothing}: 2 unreadable images: a/broken.png, b/broken.png"));
+        let deep = said(&["a/x/1.png", "b/x/1.png"]);
+        assert!(deep.ends_with("not read, as in the folder of a class: a/x, b/x"), "{deep}");
+    }
+
+    #[test]
+    fn one_class_is_too_few() {
+        let root = folder(&["a/1.png"]);
+        let error = load_error(root.path().to_owned());
+        assert!(error.ends_with("has only one class, `a`: at least two are needed, each in a folder of its own"), "{error}");
+    }
+
+    #[test]
+    fn formats_that_no_image_has_are_errors() {
+        let format = ImageFormat { channels: 4, ..FORMAT };
+        assert!(matches!(Source::Synthetic.load(&format), Err(DataError::Channels(4))));
+    }
+}

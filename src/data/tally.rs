@@ -4,7 +4,7 @@ use super::{format::ImageFormat, picture::Picture};
 use std::collections::BTreeMap;
 
 /// How many names a note lists before it only counts.
-pub(super) const NAMED: usize = 5;
+const NAMED: usize = 5;
 
 /// What a picture was before it took the network's format.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +29,8 @@ pub(super) struct Tally {
     resized: BTreeMap<(u32, u32), usize>,
     /// Files with the ending of an image that no image could be read from.
     pub(super) unreadable: Vec<String>,
-    /// Files in class folders by an ending that is not read.
-    pub(super) other_files: BTreeMap<String, usize>,
+    /// Files among the images, by an ending that is not read.
+    other_files: BTreeMap<String, usize>,
     /// Whatever else the reader has to say.
     pub(super) remarks: Vec<String>,
 }
@@ -45,13 +45,26 @@ impl Tally {
         }
     }
 
+    /// Counts one file among the images that is no image by its ending.
+    pub(super) fn add_other(&mut self, ending: &str) {
+        let kind = if ending.is_empty() { "without ending".to_owned() } else { format!(".{ending}") };
+        *self.other_files.entry(kind).or_default() += 1;
+    }
+
+    /// Says something about `names`, of which it is given the first few, unless there are none.
+    pub(super) fn remark(&mut self, names: &[String], sentence: impl FnOnce(String) -> String) {
+        if !names.is_empty() {
+            self.remarks.push(sentence(some(names)));
+        }
+    }
+
     /// One sentence per thing that happened.
     pub(super) fn notes(self, format: &ImageFormat) -> Vec<String> {
         let converted = |count: usize, from, to| {
             (count > 0).then(|| format!("{} converted to {to}", counted(count, &format!("{from} image"))))
         };
         let unreadable = &self.unreadable;
-        let skipped = || format!("{} skipped: {}", counted(unreadable.len(), "unreadable image"), listed(unreadable, NAMED));
+        let skipped = || format!("{} skipped: {}", counted(unreadable.len(), "unreadable image"), some(unreadable));
         [
             converted(self.from_grey, "grey", "colour"),
             converted(self.from_colour, "colour", "grey"),
@@ -81,7 +94,12 @@ fn resized(sizes: &BTreeMap<(u32, u32), usize>, format: &ImageFormat) -> Option<
 fn other_files(endings: &BTreeMap<String, usize>) -> Option<String> {
     let count = endings.values().sum();
     let endings: Vec<String> = endings.iter().map(|(ending, count)| format!("{} {ending}", thousands(*count))).collect();
-    (count > 0).then(|| format!("{} of other kinds skipped: {}", counted(count, "file"), listed(&endings, NAMED)))
+    (count > 0).then(|| format!("{} of other kinds skipped: {}", counted(count, "file"), some(&endings)))
+}
+
+/// Some names, at most [`NAMED`].
+pub(super) fn some(names: &[String]) -> String {
+    listed(names, NAMED)
 }
 
 /// At most `most` of the names: `a, b, c, d, e and 7 more`.

@@ -6,9 +6,9 @@ use nasgen_modules::{BlockEntry, Blocks};
 
 /// One line for each block.
 pub fn block_list(blocks: &Blocks) -> String {
-    let mut table = plain_table(&["module", "arguments", "what it is"], &[]);
+    let mut table = plain_table(&["module", "what it is"], &[]);
     for block in blocks.iter() {
-        table.add_row([block.name().to_owned(), argument_names(block), first_sentence(&block.signature.meaning)]);
+        table.add_row([block.name(), first_sentence(&block.signature.meaning)]);
     }
     format!("{}\n\n`nasgen modules NAME` explains one.", table.trim_fmt())
 }
@@ -22,8 +22,11 @@ fn argument_names(block: &BlockEntry) -> String {
     format!("[{}]", names.join(", "))
 }
 
-fn first_sentence(text: &str) -> String {
-    text.split_inclusive(['.', ';']).next().unwrap_or_default().trim_end_matches(['.', ';']).to_owned()
+/// Up to the first full stop that a capital follows (`et al. 2020` goes on).
+fn first_sentence(text: &str) -> &str {
+    let ends = text.match_indices(". ").map(|(at, _)| at);
+    let end = ends.filter(|at| text[at + 2..].starts_with(|next: char| next.is_uppercase() || next == '`')).next();
+    text[..end.unwrap_or(text.len())].trim_end_matches('.')
 }
 
 /// All about one block.

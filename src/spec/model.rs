@@ -72,10 +72,9 @@ impl ModelSpec {
         }
     }
 
-    /// Copies of `row` after the depth multiple: rounded half to even, as Python rounds.
+    /// Copies of `row` after the depth multiple.
     pub fn copies(&self, row: &Row) -> usize {
-        let depth = if self.in_kindle_head(row) { 1.0 } else { self.depth_multiply };
-        if row.repeat > 1 { ((row.repeat as f64 * depth).round_ties_even() as usize).max(1) } else { 1 }
+        scaled_repeat(row.repeat, if self.in_kindle_head(row) { 1.0 } else { self.depth_multiply })
     }
 
     /// The rules for `row`: in files of kindle's form no multiple applies to the head.
@@ -90,6 +89,12 @@ impl ModelSpec {
     fn in_kindle_head(&self, row: &Row) -> bool {
         row.in_head && self.rules.rounding == Rounding::Up
     }
+}
+
+/// `repeat` times the depth multiple: only where it is above 1, at least 1, half to even as Python
+/// rounds.
+pub fn scaled_repeat(repeat: usize, depth_multiply: f64) -> usize {
+    if repeat > 1 { ((repeat as f64 * depth_multiply).round_ties_even() as usize).max(1) } else { 1 }
 }
 
 struct Reader {

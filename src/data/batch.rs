@@ -1,0 +1,235 @@
+//! Images as a network takes them: augmented, normalised, in batches.
+
+use super::{images::Images, normalisation::Normalisation};
+use nasgen_modules::randomness::Stream;
+use std::ops::Range;
+
+/// How training images are varied from epoch to epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Augmentation {
+    /// Whether every second image, at random, is mirrored left to right.
+    pub flip: bool,
+    /// Black pixels added at each side before an image of the old size is cut out at random.
+    pub crop_padding: usize,
+}
+
+impl Default for Augmentation {
+    /// The default recipe: mirrored, and moved by up to 4 pixels.
+    fn default() -> Self {
+        Self { flip: true, crop_padding: 4 }
+    }
+}
+
+/// Some images and their labels, ready for a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Normalised values, in the order of `shape`.
+    pub images: Vec<f32>,
+    /// One class number per image.
+    pub labels: Vec<u32>,
+    /// Images, channels, height, width.
+    pub shape: [usize; 4],
+}
+
+/// The images at `indices`, augmented. What happens to an image is a function of `seed`, `epoch`
+/// and its index alone, not of the batch it is in. Shifting comes before mirroring.
+///
+/// # Panics
+///
+/// If there is no image at one of `indices`, or `normalisation` is for fewer channels.
+pub fn training_batch(
+    images: &Images,
+    indices: &[usize],
+    normalisation: &Normalisation,
+    augmentation: Augmentation,
+    seed: u64,
+    epoch: u64,
+) -> Batch {
+    let stream = Stream::new(seed, "augmentation");
+    batch(images, indices.iter().copied(), normalisation, |index| Variation::draw(augmentation, &stream, epoch, index))
+}
+
+/// The images at `indices`, as they are.
+///
+/// # Panics
+///
+/// If there is no image at one of `indices`, or `normalisation` is for fewer channels.
+pub fn evaluation_batch(images: &Images, indices: Range<usize>, normalisation: &Normalisation) -> Batch {
+    batch(images, indices, normalisation, |_| Variation::default())
+}
+
+/// What is done to one image.
+#[derive(Clone, Copy, Debug, Default)]
+struct Variation {
+    mirrored: bool,
+    /// By how much the window is moved (down, right); what it then uncovers is black.
+    moved: (isize, isize),
+}
+
+impl Variation {
+    fn draw(augmentation: Augmentation, stream: &Stream, epoch: u64, index: usize) -> Self {
+        let (index, padding) = (index as u64, augmentation.crop_padding);
+        let [flip, down, right, _] =
+            stream.words([index as u32, (index >> 32) as u32, epoch as u32, (epoch >> 32) as u32]);
+        // Without rejection: uneven by less than one in 2^32 / choices.
+        let offset = |word| ((u64::from(word) * (2 * padding as u64 + 1)) >> 32) as isize - padding as isize;
+        Self { mirrored: augmentation.flip && flip >> 31 == 1, moved: (offset(down), offset(right)) }
+    }
+}
+
+fn batch(
+    images: &Images,
+    indices: impl ExactSizeIterator<Item = usize>,
+    normalisation: &Normalisation,
+    variation: impl Fn(usize) -> Variation,
+) -> Batch {
+    let tables: Vec<[f32; 256]> = (0..images.channels).map(|channel| normalisation.table(channel)).collect();
+    let shape = [indices.len(), images.channels, images.height, images.width];
+    let mut values = vec![0.0; shape.iter().product()];
+    let mut labels = Vec::with_capacity(indices.len());
+    for (to, index) in values.chunks_exact_mut(images.image_len()).zip(indices) {
+        labels.push(images.labels[index]);
+        let variation = variation(index);
+        let planes = images.image(index).chunks_exact(images.height * images.width);
+        for ((from, to), table) in planes.zip(to.chunks_exact_mut(images.height * images.width)).zip(&tables) {
+            place(from, to, images.width, table, variation);
+        }
+    }
+    Batch { images: values, labels, shape }
+}
+
+/// Writes one plane of an image, line by line.
+fn place(from: &[u8], to: &mut [f32], width: usize, table: &[f32; 256], variation: Variation) {
+    let height = from.len() / width;
+    let (down, right) = variation.moved;
+    let (left, right) = (width.min(right.min(0).unsigned_abs()), width.min(right.max(0).unsigned_abs()));
+    for (y, row) in to.chunks_exact_mut(width).enumerate() {
+        let line = y.checked_add_signed(down).filter(|line| *line < height).map(|line| &from[line * width..][..width]);
+        match line {
+            None => row.fill(table[0]),
+            Some(line) => {
+                row[..left].fill(table[0]);
+                row[width - right..].fill(table[0]);
+                // Of `left` and `right` one is 0: as much is cut off at one side as is added at the other.
+                look_up(&line[right..width - left], &mut row[left..width - right], table);
+                if variation.mirrored {
+                    row.reverse();
+                }
+            }
+        }
+    }
+}
+
+fn look_up(from: &[u8], to: &mut [f32], table: &[f32; 256]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = table[usize::from(*from)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Normalised values are pixel values.
+    fn plain(channels: usize) -> Normalisation {
+        Normalisation { mean: vec![0.0; channels], deviation: vec![1.0 / 255.0; channels] }
+    }
+
+    /// `count` images of two channels, 4×5; no pixel is black.
+    fn images(count: usize) -> Images {
+        let pixels = (0..count * 40).map(|i| (i % 255 + 1) as u8).collect();
+        Images { channels: 2, height: 4, width: 5, pixels, labels: (0..count as u32).collect() }
+    }
+
+    fn rounded(batch: &Batch) -> Vec<u8> {
+        batch.images.iter().map(|value| value.round() as u8).collect()
+    }
+
+    #[test]
+    fn evaluation_takes_images_as_they_are() {
+        let batch = evaluation_batch(&images(5), 1..4, &plain(2));
+        assert_eq!(batch.shape, [3, 2, 4, 5]);
+        assert_eq!(batch.labels, [1, 2, 3]);
+        assert_eq!(rounded(&batch), images(5).pixels[40..160]);
+    }
+
+    #[test]
+    fn values_are_normalised_by_channel() {
+        let images = Images { channels: 2, height: 1, width: 1, pixels: vec![255, 0], labels: vec![0] };
+        let normalisation = Normalisation { mean: vec![0.5, 0.25], deviation: vec![0.25, 0.5] };
+        assert_eq!(evaluation_batch(&images, 0..1, &normalisation).images, [2.0, -0.5]);
+    }
+
+    /// The window at (down, right) of the image with `padding` black pixels around, in plain words.
+    fn expected(images: &Images, index: usize, variation: Variation) -> Vec<u8> {
+        let (height, width) = (images.height as isize, images.width as isize);
+        let mut pixels = Vec::new();
+        for plane in images.image(index).chunks(20) {
+            for y in 0..height {
+                for x in 0..width {
+                    let x = if variation.mirrored { width - 1 - x } else { x };
+                    let (y, x) = (y + variation.moved.0, x + variation.moved.1);
+                    let inside = (0..height).contains(&y) && (0..width).contains(&x);
+                    pixels.push(if inside { plane[(y * width + x) as usize] } else { 0 });
+                }
+            }
+        }
+        pixels
+    }
+
+    #[test]
+    fn windows_are_cut_out_of_the_padded_image_and_mirrored() {
+        let (images, stream) = (images(60), Stream::new(3, "augmentation"));
+        for padding in [0, 1, 4, 7] {
+            let augmentation = Augmentation { flip: true, crop_padding: padding };
+            for index in 0..60 {
+                let batch = training_batch(&images, &[index], &plain(2), augmentation, 3, 8);
+                let variation = Variation::draw(augmentation, &stream, 8, index);
+                assert_eq!(rounded(&batch), expected(&images, index, variation), "{variation:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn padding_is_black_before_it_is_normalised() {
+        let images = Images { channels: 1, height: 1, width: 1, pixels: vec![255; 50], labels: vec![0; 50] };
+        let normalisation = Normalisation { mean: vec![0.5], deviation: vec![0.5] };
+        let indices: Vec<usize> = (0..50).collect();
+        let batch = training_batch(&images, &indices, &normalisation, Augmentation::default(), 0, 0);
+        assert!(batch.images.iter().all(|value| [-1.0, 1.0].contains(value)));
+        assert!(batch.images.contains(&-1.0) && batch.images.contains(&1.0));
+    }
+
+    #[test]
+    fn an_image_is_varied_alike_in_every_batch_and_otherwise_in_every_epoch() {
+        let images = images(20);
+        let varied = |indices: &[usize], seed, epoch| {
+            training_batch(&images, indices, &plain(2), Augmentation::default(), seed, epoch).images
+        };
+        assert_eq!(varied(&[3, 9], 1, 2)[40..], varied(&[9, 3], 1, 2)[..40]);
+        let all: Vec<usize> = (0..20).collect();
+        assert_ne!(varied(&all, 1, 2), varied(&all, 1, 3));
+        assert_ne!(varied(&all, 1, 2), varied(&all, 2, 2));
+        assert_eq!(varied(&all, 1, 2), varied(&all, 1, 2));
+    }
+
+    #[test]
+    fn every_shift_is_about_equally_frequent_and_half_are_mirrored() {
+        let stream = Stream::new(0, "augmentation");
+        let drawn: Vec<Variation> =
+            (0..9000).map(|index| Variation::draw(Augmentation::default(), &stream, 0, index)).collect();
+        for shift in -4..=4 {
+            let count = |of: fn(&Variation) -> isize| drawn.iter().filter(|drawn| of(drawn) == shift).count();
+            for count in [count(|drawn| drawn.moved.0), count(|drawn| drawn.moved.1)] {
+                assert!((900..1100).contains(&count), "{shift}: {count}");
+            }
+        }
+        assert!((4300..4700).contains(&drawn.iter().filter(|drawn| drawn.mirrored).count()));
+    }
+
+    #[test]
+    fn without_augmentation_training_images_stay_as_they_are() {
+        let augmentation = Augmentation { flip: false, crop_padding: 0 };
+        let batch = training_batch(&images(3), &[2, 0], &plain(2), augmentation, 1, 1);
+        assert_eq!(rounded(&batch)[..40], images(3).pixels[80..]);
+        assert_eq!(batch.labels, [2, 0]);
+    }
+}

@@ -1,0 +1,67 @@
+//! Bringing pixel values to mean 0 and deviation 1.
+
+use super::images::Images;
+
+/// No channel is taken to vary less than this: one that is all black stays finite.
+const LEAST_DEVIATION: f64 = 1e-3;
+
+/// Mean and deviation of pixel values in `0.0..=1.0` per channel, over training images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalisation {
+    /// One per channel.
+    pub mean: Vec<f32>,
+    /// Of the population (divided by the number of pixels), at least 0.001; one per channel.
+    pub deviation: Vec<f32>,
+}
+
+impl Normalisation {
+    /// The moments of all pixels of `images`, summed without rounding.
+    pub fn of(images: &Images) -> Self {
+        let moments = (0..images.channels).map(|channel| moments(images, channel));
+        let (mean, deviation) = moments.unzip();
+        Self { mean, deviation }
+    }
+
+    /// What each pixel value of `channel` becomes.
+    pub(super) fn table(&self, channel: usize) -> [f32; 256] {
+        let (mean, deviation) = (self.mean[channel], self.deviation[channel]);
+        std::array::from_fn(|value| (value as f32 / 255.0 - mean) / deviation)
+    }
+}
+
+fn moments(images: &Images, channel: usize) -> (f32, f32) {
+    let plane = images.height * images.width;
+    let (mut sum, mut squares) = (0u64, 0u64);
+    for image in images.pixels.chunks_exact(images.image_len()) {
+        for &value in &image[channel * plane..][..plane] {
+            sum += u64::from(value);
+            squares += u64::from(value) * u64::from(value);
+        }
+    }
+    let count = (images.len() * plane).max(1) as f64;
+    let mean = sum as f64 / count / 255.0;
+    let variance = squares as f64 / count / (255.0 * 255.0) - mean * mean;
+    (mean as f32, variance.max(0.0).sqrt().max(LEAST_DEVIATION) as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_per_channel_over_all_images() {
+        let pixels = vec![0, 255, 51, 51, 255, 0, 51, 51];
+        let images = Images { channels: 2, height: 1, width: 2, pixels, labels: vec![0, 0] };
+        let normalisation = Normalisation::of(&images);
+        assert_eq!(normalisation.mean, [0.5, 0.2]);
+        assert_eq!(normalisation.deviation, [0.5, 0.001]);
+        assert_eq!(normalisation.table(0)[0], -1.0);
+        assert_eq!(normalisation.table(1)[51], 0.0);
+    }
+
+    #[test]
+    fn no_images_have_no_mean() {
+        let normalisation = Normalisation::of(&Images { channels: 1, height: 2, width: 2, ..Images::default() });
+        assert_eq!((normalisation.mean, normalisation.deviation), (vec![0.0], vec![0.001]));
+    }
+}

@@ -1,0 +1,32 @@
+//! The order in which an epoch goes through the training images.
+
+use super::shuffle::{generator, shuffle};
+
+/// The numbers below `n` in a random order that is a function of `seed` and `epoch` alone, on
+/// every platform and in every version.
+pub fn permutation(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    shuffle(&mut order, &mut generator(seed, *b"order\0\0\0", epoch));
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::permutation;
+
+    #[test]
+    fn the_order_stays_the_same_for_ever() {
+        assert_eq!(permutation(10, 0, 0), []);
+        assert_eq!(permutation(10, 0, 1), []);
+        assert_eq!(permutation(10, 1, 0), []);
+    }
+
+    #[test]
+    fn every_number_comes_once() {
+        let mut order = permutation(1000, 7, 3);
+        assert_ne!(order, (0..1000).collect::<Vec<_>>());
+        order.sort_unstable();
+        assert_eq!(order, (0..1000).collect::<Vec<_>>());
+        assert_eq!(permutation(0, 7, 3), []);
+    }
+}
