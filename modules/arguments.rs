@@ -156,7 +156,7 @@ impl Argument {
 
     fn takes_null(&self) -> bool {
         let in_type = self.schema["type"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "null"));
-        in_type || self.choices().contains(&Value::Null)
+        in_type || self.kind() == "null" || self.choices().contains(&Value::Null)
     }
 
     fn choices(&self) -> &[Value] {

@@ -5,10 +5,13 @@
 
 pub mod chance;
 pub mod cli;
+pub mod data;
 pub mod files;
 pub mod network;
 pub mod numbers;
+pub mod reference;
 pub mod report;
 pub mod space;
 pub mod spec;
+pub mod train;
 pub mod weights;

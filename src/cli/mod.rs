@@ -1,11 +1,14 @@
 //! The `nasgen` program: one file per command. Only here is anything printed, the environment
 //! read, or a device or a seed picked; the files wire parts together and hold no logic.
 
+mod device;
 mod failure;
 mod modules;
 mod output;
+mod progress;
 mod sample;
 mod show;
+mod train;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
@@ -39,6 +42,7 @@ enum Command {
     Show(show::Arguments),
     Modules(modules::Arguments),
     Sample(sample::Arguments),
+    Train(Box<train::Arguments>),
 }
 
 /// The program with nasgen's own blocks and `more`: the whole of a crate that adds blocks.
@@ -61,6 +65,7 @@ pub fn main_with(more: &[Block]) -> ExitCode {
             Command::Show(arguments) => show::run(&arguments, &blocks, &output),
             Command::Modules(arguments) => modules::run(&arguments, &blocks, &output),
             Command::Sample(arguments) => sample::run(&arguments, &blocks, &output),
+            Command::Train(arguments) => train::run(&arguments, &blocks, &output),
         }
     });
     match result {

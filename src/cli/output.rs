@@ -31,6 +31,11 @@ impl Output {
         let _ = writeln!(std::io::stderr(), "note: {text}");
     }
 
+    /// Lines for people that are not the result.
+    pub(super) fn message(&self, text: &str) {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+
     pub(super) fn failure(&self, failure: &Failure) {
         let message = |colour| match &failure.message {
             Message::Plain(text) => format!("error: {text}"),

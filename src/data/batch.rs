@@ -102,20 +102,19 @@ fn batch(
 fn place(from: &[u8], to: &mut [f32], width: usize, table: &[f32; 256], variation: Variation) {
     let height = from.len() / width;
     let (down, right) = variation.moved;
-    let (left, right) = (width.min(right.min(0).unsigned_abs()), width.min(right.max(0).unsigned_abs()));
+    // Black columns at both sides; one of the two is 0, and as many are cut off at the other side.
+    let before = width.min(right.min(0).unsigned_abs());
+    let after = width.min(right.max(0).unsigned_abs());
     for (y, row) in to.chunks_exact_mut(width).enumerate() {
-        let line = y.checked_add_signed(down).filter(|line| *line < height).map(|line| &from[line * width..][..width]);
-        match line {
-            None => row.fill(table[0]),
-            Some(line) => {
-                row[..left].fill(table[0]);
-                row[width - right..].fill(table[0]);
-                // Of `left` and `right` one is 0: as much is cut off at one side as is added at the other.
-                look_up(&line[right..width - left], &mut row[left..width - right], table);
-                if variation.mirrored {
-                    row.reverse();
-                }
-            }
+        let Some(line) = y.checked_add_signed(down).filter(|line| *line < height) else {
+            row.fill(table[0]);
+            continue;
+        };
+        row[..before].fill(table[0]);
+        row[width - after..].fill(table[0]);
+        look_up(&from[line * width..][after..width - before], &mut row[before..width - after], table);
+        if variation.mirrored {
+            row.reverse();
         }
     }
 }
@@ -190,9 +189,9 @@ mod tests {
 
     #[test]
     fn padding_is_black_before_it_is_normalised() {
-        let images = Images { channels: 1, height: 1, width: 1, pixels: vec![255; 50], labels: vec![0; 50] };
+        let images = Images { channels: 1, height: 8, width: 8, pixels: vec![255; 20 * 64], labels: vec![0; 20] };
         let normalisation = Normalisation { mean: vec![0.5], deviation: vec![0.5] };
-        let indices: Vec<usize> = (0..50).collect();
+        let indices: Vec<usize> = (0..20).collect();
         let batch = training_batch(&images, &indices, &normalisation, Augmentation::default(), 0, 0);
         assert!(batch.images.iter().all(|value| [-1.0, 1.0].contains(value)));
         assert!(batch.images.contains(&-1.0) && batch.images.contains(&1.0));

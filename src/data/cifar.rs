@@ -9,7 +9,11 @@ use super::{
     source::{Contents, Part},
     tally::{Tally, thousands},
 };
-use std::{collections::BTreeMap, fs, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Rows and columns of an image.
 const SIDE: u32 = 32;
@@ -55,12 +59,7 @@ pub(super) fn kind(root: &Listing) -> Option<Kind> {
 }
 
 /// Reads all batches of the folder, in the order of their names.
-pub(super) fn load(
-    kind: Kind,
-    root: &Listing,
-    format: &ImageFormat,
-    tally: &mut Tally,
-) -> Result<Contents, DataError> {
+pub(super) fn load(kind: Kind, root: &Listing, format: &ImageFormat, tally: &mut Tally) -> Result<Contents, DataError> {
     let classes = kind.class_names(root, tally)?;
     let mut files: BTreeMap<Part, Vec<(PathBuf, Vec<u8>)>> = BTreeMap::new();
     for path in &root.files {
@@ -110,15 +109,11 @@ impl Kind {
                 records.push(pixels);
             }
         }
-        from_planes(format, (SIDE, SIDE), &records, labels, tally)
+        from_planes(format, (SIDE, SIDE), &records, &labels, tally)
     }
 
     /// Label and pixels of each record.
-    fn records<'a>(
-        &self,
-        path: &Path,
-        bytes: &'a [u8],
-    ) -> Result<impl Iterator<Item = (u32, &'a [u8])>, DataError> {
+    fn records<'a>(&self, path: &Path, bytes: &'a [u8]) -> Result<impl Iterator<Item = (u32, &'a [u8])>, DataError> {
         let (label_bytes, record) = (self.label_bytes, self.label_bytes + PIXELS);
         if !bytes.len().is_multiple_of(record) {
             let wanted = format!("every record takes {}", thousands(record));

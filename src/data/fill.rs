@@ -8,43 +8,51 @@ use super::{
     tally::{Origin, Tally},
 };
 use rayon::prelude::*;
-use std::convert::Infallible;
 
-/// Brings what `read` makes of each of `items` into `format`, in the order of `items`.
-///
-/// The pixels have a place for every item; where `read` failed it is black.
-pub(super) fn fill<T: Sync, E: Send>(
+/// Brings what `read` makes of each of `items` into `format`, in their order; `labels` has one for
+/// each. Where `read` fails the item is left out: their positions come with the images.
+pub(super) fn fill<T: Sync>(
     format: &ImageFormat,
     items: &[T],
-    read: impl Fn(&T) -> Result<Picture, E> + Sync,
-) -> Result<(Vec<u8>, Vec<Result<Origin, E>>), DataError> {
+    labels: &[u32],
+    read: impl Fn(&T) -> Option<Picture> + Sync,
+    tally: &mut Tally,
+) -> Result<(Images, Vec<usize>), DataError> {
     let mut pixels = black(items.len(), format)?;
-    let origins = pixels
-        .par_chunks_exact_mut(format.len())
-        .zip(items)
-        .map(|(slot, item)| {
-            let picture = read(item)?;
-            let origin = Origin::of(&picture);
-            format.fill(picture, slot);
-            Ok(origin)
-        })
-        .collect();
-    Ok((pixels, origins))
+    let places = pixels.par_chunks_exact_mut(format.len());
+    let origins: Vec<Option<Origin>> = places.zip(items).map(|(slot, item)| place(format, read(item)?, slot)).collect();
+    let (mut kept, mut failed) = (Vec::with_capacity(items.len()), Vec::new());
+    for (index, origin) in origins.into_iter().enumerate() {
+        let Some(origin) = origin else {
+            failed.push(index);
+            continue;
+        };
+        tally.add(origin, format);
+        pixels.copy_within(index * format.len()..(index + 1) * format.len(), kept.len() * format.len());
+        kept.push(labels[index]);
+    }
+    pixels.truncate(kept.len() * format.len());
+    let ImageFormat { channels, height, width, .. } = *format;
+    Ok((Images { channels, height, width, pixels, labels: kept }, failed))
 }
 
-/// Images of `width × height` pixels that are stored plane after plane, in `format`; `records` and
-/// `labels` are of one length.
+fn place(format: &ImageFormat, picture: Picture, slot: &mut [u8]) -> Option<Origin> {
+    let origin = Origin::of(&picture);
+    format.fill(picture, slot);
+    Some(origin)
+}
+
+/// Images of `width × height` pixels that are stored plane after plane, in `format`; `labels` has
+/// one for each of `records`.
 pub(super) fn from_planes(
     format: &ImageFormat,
     (width, height): (u32, u32),
     records: &[&[u8]],
-    labels: Vec<u32>,
+    labels: &[u32],
     tally: &mut Tally,
 ) -> Result<Images, DataError> {
-    let picture = |planes: &&[u8]| Ok::<_, Infallible>(Picture::planar(width, height, planes));
-    let (pixels, origins) = fill(format, records, picture)?;
-    origins.into_iter().flatten().for_each(|origin| tally.add(origin, format));
-    Ok(Images { channels: format.channels, height: format.height, width: format.width, pixels, labels })
+    let picture = |planes: &&[u8]| Some(Picture::planar(width, height, planes));
+    fill(format, records, labels, picture, tally).map(|(images, _)| images)
 }
 
 /// Room for `count` images, or an error instead of an abort where there is none.
@@ -64,22 +72,21 @@ mod tests {
     const FORMAT: ImageFormat = ImageFormat { channels: 1, height: 1, width: 1, fit: Fit::Stretch };
 
     #[test]
-    fn every_item_fills_its_own_place() -> Result<(), DataError> {
+    fn items_stay_in_order_and_those_that_fail_are_left_out() -> Result<(), DataError> {
         let items: Vec<u8> = (0..100).collect();
-        let (pixels, origins) = fill(&FORMAT, &items, |item| match item % 10 {
-            3 => Err(*item),
-            _ => Ok(Picture::planar(1, 1, &[*item])),
-        })?;
-        assert_eq!((pixels[42], pixels[43], pixels[99]), (42, 0, 99));
-        assert!(origins[42].is_ok());
-        assert_eq!(origins[43].as_ref().err(), Some(&43));
+        let labels: Vec<u32> = (100..200).collect();
+        let read = |item: &u8| (*item % 50 != 3).then(|| Picture::planar(1, 1, &[*item]));
+        let (images, failed) = fill(&FORMAT, &items, &labels, read, &mut Tally::default())?;
+        assert_eq!((images.pixels[2], images.pixels[3], images.pixels[97]), (2, 4, 99));
+        assert_eq!((images.labels[2], images.labels[3], images.labels[97]), (102, 104, 199));
+        assert_eq!((images.len(), images.pixels.len(), failed), (98, 98, vec![3, 53]));
         Ok(())
     }
 
     #[test]
     fn more_than_the_memory_is_an_error() {
         let format = ImageFormat { channels: 3, height: 1 << 20, width: 1 << 20, fit: Fit::Stretch };
-        let result = fill(&format, &[(); 1 << 20], |()| Err(()));
+        let result = fill(&format, &[(); 1 << 20], &[], |()| None, &mut Tally::default());
         assert!(matches!(result, Err(DataError::TooLarge { images: 1_048_576, .. })));
     }
 }

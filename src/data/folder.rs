@@ -129,20 +129,10 @@ fn images(
     format: &ImageFormat,
     tally: &mut Tally,
 ) -> Result<Images, DataError> {
-    let (mut pixels, origins) = fill(format, &files, |(_, file)| Picture::read(file))?;
-    let mut labels = Vec::with_capacity(files.len());
-    for (index, (origin, (label, file))) in origins.into_iter().zip(&files).enumerate() {
-        match origin {
-            Ok(origin) => {
-                tally.add(origin, format);
-                pixels.copy_within(index * format.len()..(index + 1) * format.len(), labels.len() * format.len());
-                labels.push(*label);
-            }
-            Err(_) => tally.unreadable.push(below(root, file)),
-        }
-    }
-    pixels.truncate(labels.len() * format.len());
-    Ok(Images { channels: format.channels, height: format.height, width: format.width, pixels, labels })
+    let (labels, files): (Vec<u32>, Vec<PathBuf>) = files.into_iter().unzip();
+    let (images, failed) = fill(format, &files, &labels, |file| Picture::read(file).ok(), tally)?;
+    tally.unreadable.extend(failed.into_iter().map(|index| below(root, &files[index])));
+    Ok(images)
 }
 
 fn names(classes: &[Class]) -> Vec<String> {
@@ -192,7 +182,7 @@ mod tests {
 
     #[test]
     fn class_folders_are_sorted_and_so_are_their_images() -> Result<(), DataError> {
-        let root = folder(&["b/22.png", "b/1.PNG", "a/333.bmp", "a/readme.txt", "a/.hidden.png", ".git/x.png"]);
+        let root = folder(&["b/22.png", "b/1.PNG", "a/333.png", "a/readme.txt", "a/.hidden.png", ".git/x.png"]);
         let (contents, notes) = read(&root)?;
         let train = &contents.parts[&Part::Train];
         assert_eq!(contents.classes, ["a", "b"]);
@@ -225,16 +215,20 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_said() -> Result<(), DataError> {
-        let files = ["train/a/1.png", "train/b/1.png", "train/b/old/1.png", "train/1.png", "train/c/x.txt", "old/a/1.png"];
+        let files =
+            ["train/a/1.png", "train/b/1.png", "train/b/old/1.png", "train/1.png", "train/c/x.txt", "old/a/1.png"];
         let (contents, notes) = read(&folder(&files))?;
         assert_eq!(contents.classes, ["a", "b"]);
-        assert_eq!(notes, [
-            "1 file of other kinds skipped: 1 .txt",
-            "not read beside `train`: old",
-            "1 image in no class folder: train/1.png",
-            "no class, as no image is directly in it: train/c",
-            "not read, as in the folder of a class: train/b/old",
-        ]);
+        assert_eq!(
+            notes,
+            [
+                "1 file of other kinds skipped: 1 .txt",
+                "not read beside `train`: old",
+                "1 image in no class folder: train/1.png",
+                "no class, as no image is directly in it: train/c",
+                "not read, as in the folder of a class: train/b/old",
+            ]
+        );
         Ok(())
     }
 
@@ -254,8 +248,14 @@ mod tests {
 
     #[test]
     fn parts_without_training_images_or_classes_are_errors() {
-        assert_eq!(read_error(&["val/a/1.png", "test/a/1.png"]), "`ROOT` has `val` and `test`, but no training images (`train`)");
-        assert_eq!(read_error(&["train/1.png", "test/2.png"]), "`ROOT/train` has no class folders: wanted `train/CLASS/IMAGE`");
+        assert_eq!(
+            read_error(&["val/a/1.png", "test/a/1.png"]),
+            "`ROOT` has `val` and `test`, but no training images (`train`)"
+        );
+        assert_eq!(
+            read_error(&["train/1.png", "test/2.png"]),
+            "`ROOT/train` has no class folders: wanted `train/CLASS/IMAGE`"
+        );
         let both = read_error(&["train/a/1.png", "val/a/1.png", "valid/a/1.png"]);
         assert_eq!(both, "`ROOT/val` and `ROOT/valid` are both validation images: which of them is meant?");
     }

@@ -96,8 +96,10 @@ impl ImageFormat {
     /// Resizes `picture` and writes it to `slot`, which has as many channels.
     fn place<P: Pixel<Subpixel = u8> + 'static>(&self, picture: &ImageBuffer<P, Vec<u8>>, slot: &mut [u8]) {
         let (width, height) = (self.width as u32, self.height as u32);
+        if picture.dimensions() == (width, height) {
+            return self.paste(picture, slot);
+        }
         let resized = match self.fit {
-            _ if picture.dimensions() == (width, height) => return self.paste(picture, slot),
             Fit::Stretch => imageops::resize(picture, width, height, FilterType::Triangle),
             Fit::Letterbox => {
                 let (width, height) = inside((width, height), picture.dimensions());
@@ -121,7 +123,8 @@ impl ImageFormat {
         for (channel, plane) in slot.chunks_exact_mut(self.height * self.width).enumerate() {
             let rows = plane.chunks_exact_mut(self.width).skip(top);
             for (row, from) in rows.zip(picture.as_raw().chunks_exact(width * channels)) {
-                for (pixel, from) in row[left..left + width].iter_mut().zip(from.iter().skip(channel).step_by(channels)) {
+                for (pixel, from) in row[left..left + width].iter_mut().zip(from.iter().skip(channel).step_by(channels))
+                {
                     *pixel = *from;
                 }
             }

@@ -70,7 +70,10 @@ fn by_part<'a>(root: &'a Listing, what: &str, dimensions: u8) -> BTreeMap<Part, 
 
 fn no_labels(images: &Path) -> DataError {
     let labels = name(images).replace("images", "labels").replace("idx3", "idx1");
-    DataError::Malformed { path: images.to_owned(), problem: format!("the labels of these images, {labels}, are missing") }
+    DataError::Malformed {
+        path: images.to_owned(),
+        problem: format!("the labels of these images, {labels}, are missing"),
+    }
 }
 
 fn images(
@@ -90,8 +93,8 @@ fn images(
         return Err(DataError::Label { path: labels.path.clone(), record: index + 1, label, classes });
     }
     let records: Vec<&[u8]> = pictures.values.chunks_exact(height * width).collect();
-    let labels = labels.values.iter().map(|label| u32::from(*label)).collect();
-    from_planes(format, (width as u32, height as u32), &records, labels, tally)
+    let labels: Vec<u32> = labels.values.iter().map(|label| u32::from(*label)).collect();
+    from_planes(format, (width as u32, height as u32), &records, &labels, tally)
 }
 
 impl Table {
@@ -112,7 +115,9 @@ fn sizes(path: &Path, bytes: &[u8], dimensions: u8) -> Result<Vec<usize>, DataEr
     let header = 4 + 4 * usize::from(dimensions);
     if !bytes.starts_with(&magic) || bytes.len() < header {
         let begin = &bytes[..bytes.len().min(4)];
-        return Err(malformed(format!("it begins with {begin:02x?}, not with a header of {header} bytes, {magic:02x?}…")));
+        return Err(malformed(format!(
+            "it begins with {begin:02x?}, not with a header of {header} bytes, {magic:02x?}…"
+        )));
     }
     let sizes: Vec<usize> = bytes[4..header].chunks_exact(4).map(big_endian).collect();
     if sizes[1..].contains(&0) {

@@ -162,5 +162,4 @@ mod tests {
         assert!(matches!(missing, Err(DataError::Image { path, .. }) if path.ends_with("b.png")));
         Ok(())
     }
-
 }

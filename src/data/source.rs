@@ -15,6 +15,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     fmt, fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -97,11 +98,7 @@ pub(super) struct Contents {
 }
 
 fn load_folder(path: &Path, format: &ImageFormat) -> Result<Dataset, DataError> {
-    match fs::metadata(path) {
-        Err(_) => return Err(DataError::NoFolder { path: path.to_owned(), hint: listing::hint(path) }),
-        Ok(found) if !found.is_dir() => return Err(DataError::NotAFolder(path.to_owned())),
-        Ok(_) => {}
-    }
+    check_folder(path)?;
     let root = unwrapped(Listing::of(path)?)?;
     let mut tally = Tally::default();
     let contents = if let Some(kind) = cifar::kind(&root) {
@@ -112,6 +109,18 @@ fn load_folder(path: &Path, format: &ImageFormat) -> Result<Dataset, DataError> 
         folder::load(&root, format, &mut tally)?
     };
     finished(path, contents, format, tally)
+}
+
+fn check_folder(path: &Path) -> Result<(), DataError> {
+    let path = path.to_owned();
+    match fs::metadata(&path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(DataError::NotAFolder(path)),
+        Err(source) if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(DataError::NoFolder { hint: listing::hint(&path), path })
+        }
+        Err(source) => Err(DataError::Read { path, source }),
+    }
 }
 
 /// Goes through folders that hold nothing but one other, as archives unpack to.
@@ -193,7 +202,7 @@ mod tests {
         for file in files {
             let path = root.path().join(file);
             fs::create_dir_all(path.parent().expect("a folder above")).expect("a temporary folder");
-            match file.ends_with("broken.png") {
+            match file.ends_with("broken.png") || file.ends_with(".csv") {
                 true => fs::write(&path, "text").expect("a temporary file"),
                 false => GrayImage::from_pixel(4, 2, Luma([9])).save(&path).expect("a temporary image"),
             }
@@ -226,12 +235,15 @@ mod tests {
         assert_eq!((data.name.as_str(), data.classes.join(" ").as_str()), ("x", "a b"));
         assert_eq!(data.train.image(0), [9, 9, 0, 0].repeat(3));
         assert!(data.validation.is_some() && data.test.is_none());
-        assert_eq!(data.notes, [
-            "3 grey images converted to colour",
-            "3 images resized from 4×2 to 2×2 (letterbox)",
-            "no validation images of b",
-            "there are no test images",
-        ]);
+        assert_eq!(
+            data.notes,
+            [
+                "3 grey images converted to colour",
+                "3 images resized from 4×2 to 2×2 (letterbox)",
+                "no validation images of b",
+                "there are no test images",
+            ]
+        );
         Ok(())
     }
 
@@ -279,7 +291,10 @@ mod tests {
     fn one_class_is_too_few() {
         let root = folder(&["a/1.png"]);
         let error = load_error(root.path().to_owned());
-        assert!(error.ends_with("has only one class, `a`: at least two are needed, each in a folder of its own"), "{error}");
+        assert!(
+            error.ends_with("has only one class, `a`: at least two are needed, each in a folder of its own"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -44,9 +44,9 @@ mod tests {
 
     #[test]
     fn the_choice_stays_the_same_for_ever() {
-        assert_eq!(stratified(&labels(), 4, 0.1, 0).1, []);
-        assert_eq!(stratified(&labels(), 4, 0.1, 1).1, []);
-        assert_eq!(stratified(&labels(), 4, 0.25, 0).1, []);
+        assert_eq!(stratified(&labels(), 4, 0.1, 0).1, [7, 11, 18]);
+        assert_eq!(stratified(&labels(), 4, 0.1, 1).1, [3, 20, 22]);
+        assert_eq!(stratified(&labels(), 4, 0.25, 0).1, [1, 3, 4, 7, 11, 15, 18, 23]);
     }
 
     #[test]
@@ -66,6 +66,6 @@ mod tests {
     fn one_of_each_class_stays_in_train() {
         let (train, validation) = stratified(&labels(), 4, 1.0, 5);
         assert_eq!((train.len(), validation.len()), (3, 28));
-        assert_eq!(stratified(&labels(), 4, 0.0, 5).1, []);
+        assert_eq!(stratified(&labels(), 4, 0.0, 5).1, [0; 0]);
     }
 }

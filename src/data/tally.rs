@@ -81,7 +81,8 @@ impl Tally {
 
 fn resized(sizes: &BTreeMap<(u32, u32), usize>, format: &ImageFormat) -> Option<String> {
     let area = |&(width, height): &(u32, u32)| u64::from(width) * u64::from(height);
-    let (smallest, largest) = (sizes.keys().min_by_key(|size| area(size))?, sizes.keys().max_by_key(|size| area(size))?);
+    let (smallest, largest) =
+        (sizes.keys().min_by_key(|size| area(size))?, sizes.keys().max_by_key(|size| area(size))?);
     let text = |(width, height): &(u32, u32)| format!("{width}×{height}");
     let from = match sizes.len() {
         1 => text(smallest),
@@ -93,7 +94,8 @@ fn resized(sizes: &BTreeMap<(u32, u32), usize>, format: &ImageFormat) -> Option<
 
 fn other_files(endings: &BTreeMap<String, usize>) -> Option<String> {
     let count = endings.values().sum();
-    let endings: Vec<String> = endings.iter().map(|(ending, count)| format!("{} {ending}", thousands(*count))).collect();
+    let endings: Vec<String> =
+        endings.iter().map(|(ending, count)| format!("{} {ending}", thousands(*count))).collect();
     (count > 0).then(|| format!("{} of other kinds skipped: {}", counted(count, "file"), some(&endings)))
 }
 
@@ -161,10 +163,13 @@ mod tests {
         let unreadable = (1..=7).map(|i| format!("{i}.jpg")).collect();
         let other_files = BTreeMap::from([(".heic".into(), 1200), (".txt".into(), 1)]);
         let notes = Tally { unreadable, other_files, ..Tally::default() }.notes(&COLOUR);
-        assert_eq!(notes, [
-            "7 unreadable images skipped: 1.jpg, 2.jpg, 3.jpg, 4.jpg, 5.jpg and 2 more",
-            "1,201 files of other kinds skipped: 1,200 .heic, 1 .txt",
-        ]);
+        assert_eq!(
+            notes,
+            [
+                "7 unreadable images skipped: 1.jpg, 2.jpg, 3.jpg, 4.jpg, 5.jpg and 2 more",
+                "1,201 files of other kinds skipped: 1,200 .heic, 1 .txt",
+            ]
+        );
     }
 
     #[test]

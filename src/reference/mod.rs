@@ -233,15 +233,15 @@ impl Executor for Reference {
         "reference"
     }
 
-    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepResult, ExecutorError> {
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> std::result::Result<StepResult, ExecutorError> {
         Ok(self.step(batch, step)?)
     }
 
-    fn scores(&mut self, batch: &Batch) -> Result<Vec<f32>, ExecutorError> {
+    fn scores(&mut self, batch: &Batch) -> std::result::Result<Vec<f32>, ExecutorError> {
         Ok(self.class_scores(batch, Mode::Evaluation)?.flatten_all()?.to_vec1()?)
     }
 
-    fn weights(&self) -> Result<Weights, ExecutorError> {
+    fn weights(&self) -> std::result::Result<Weights, ExecutorError> {
         Ok(self.snapshot()?)
     }
 }

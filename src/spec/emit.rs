@@ -46,19 +46,16 @@ pub fn emit_inline(value: &Value) -> String {
     }
 }
 
+/// Words that some YAML reader takes for something else than this string.
+const RESERVED: [&str; 9] = ["null", "true", "false", "y", "n", "yes", "no", "on", "off"];
+
 /// Plain where every reader takes it for this string, else quoted.
 fn emit_string(text: &str) -> String {
     let plain = text.starts_with(|first: char| first.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-/".contains(c));
-    let reads_as_string = matches!(serde_yaml::from_str(text), Ok(serde_yaml::Value::String(_)));
-    // YAML 1.1 readers, Python's among them, take these for booleans.
-    let boolean_elsewhere = ["y", "n", "yes", "no", "on", "off"].contains(&text.to_lowercase().as_str());
-    if plain && reads_as_string && !boolean_elsewhere {
-        text.to_owned()
-    } else {
-        // JSON's strings are YAML's double-quoted ones.
-        Value::String(text.to_owned()).to_string()
-    }
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-/".contains(c))
+        && !RESERVED.iter().any(|word| word.eq_ignore_ascii_case(text));
+    // JSON's strings are YAML's double-quoted ones.
+    if plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use super::{
     diagnostic::{Diagnostic, SourceText, Span, SpecError},
+    emit::emit,
     legacy, row,
     row::Row,
     train::TrainSettings,
     yaml::{self, Entry, Node, Yaml},
 };
 use nasgen_modules::{Blocks, Norm, NetworkRules, Rounding, nearest};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The keys of a model spec.
 pub const KEYS: [&str; 13] = [
@@ -83,6 +84,68 @@ impl ModelSpec {
             NetworkRules { width_multiply: 1.0, channel_divisor: 1, ..self.rules }
         } else {
             self.rules
+        }
+    }
+
+    /// The same spec with `classes` outputs in its last row that has an argument `out`.
+    ///
+    /// # Errors
+    /// When no row has one.
+    pub fn with_classes(&self, classes: usize, blocks: &Blocks) -> Result<Self, String> {
+        let mut spec = self.clone();
+        let has_out = |row: &&mut Row| row.module.arguments().contains_key("out");
+        let Some(row) = spec.rows.iter_mut().rev().find(has_out) else {
+            return Err("no layer of the network has an argument `out`".into());
+        };
+        let mut arguments = row.module.arguments();
+        arguments.insert("out".into(), Value::from(classes));
+        let block = blocks.get(&row.block).map_err(|error| error.message)?;
+        row.module = block.parse(&[], &arguments).map_err(|errors| errors[0].message.clone())?;
+        row.arguments = block.list(&*row.module);
+        Ok(spec)
+    }
+
+    /// This spec as a file.
+    pub fn to_yaml(&self) -> String {
+        let mut file = Map::new();
+        let mut put = |key: &str, value: Value| file.insert(key.to_owned(), value);
+        put("input_channel", self.input_channel.into());
+        if let Some(size) = self.input_size {
+            put("input_size", json!(size));
+        }
+        put("depth_multiply", json!(self.depth_multiply));
+        put("width_multiply", json!(self.rules.width_multiply));
+        if self.rules.channel_divisor != 8 {
+            put("channel_divisor", self.rules.channel_divisor.into());
+        }
+        if self.rules.norm != Norm::default() {
+            put("norm", json!({ "eps": self.rules.norm.eps, "momentum": self.rules.norm.momentum }));
+        }
+        if self.rules.legacy_padding {
+            put("legacy_padding", true.into());
+        }
+        let rows = |in_head: bool| -> Vec<Value> {
+            self.rows.iter().filter(|row| row.in_head == in_head).map(|row| self.row_to_json(row)).collect()
+        };
+        put("backbone", rows(false).into());
+        if self.rows.iter().any(|row| row.in_head) {
+            put("head", rows(true).into());
+        }
+        if !self.train.is_empty() {
+            put("train", Value::Object(self.train.clone()));
+        }
+        if let Some(sample) = &self.sample {
+            put("sample", sample.clone());
+        }
+        emit(&file)
+    }
+
+    /// Files of kindle's form keep its columns: they are what marks its rules.
+    fn row_to_json(&self, row: &Row) -> Value {
+        match (self.rules.rounding, row.from.as_slice()) {
+            (Rounding::Nearest, _) => json!([row.repeat, row.block, row.arguments]),
+            (Rounding::Up, [from]) => json!([from, row.repeat, row.block, row.arguments]),
+            (Rounding::Up, from) => json!([from, row.repeat, row.block, row.arguments]),
         }
     }
 

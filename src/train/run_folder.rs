@@ -55,6 +55,19 @@ impl RunFolder {
         Ok(folder)
     }
 
+    /// Makes the folder `name` in `runs`, and points `runs/latest` at it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create_in(runs: &Path, name: &str) -> Result<Self, RunFolderError> {
+        // Two runs may begin in the same second.
+        let free = (1..).map(|count| if count == 1 { name.to_owned() } else { format!("{name}-{count}") });
+        let name = free.into_iter().find(|name| !runs.join(name).exists()).unwrap_or_else(|| name.to_owned());
+        let folder = Self::create(&runs.join(&name))?;
+        point_latest(runs, &name);
+        Ok(folder)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -96,6 +109,17 @@ impl RunFolder {
         let mut file = fs::OpenOptions::new().append(true).open(&path).map_err(|error| failed(&path, &error))?;
         file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(|error| failed(&path, &error))
     }
+}
+
+/// A link is a convenience: where the file system has none, the run goes on without.
+fn point_latest(runs: &Path, name: &str) {
+    #[cfg(unix)]
+    {
+        let _ = fs::remove_file(runs.join("latest"));
+        let _ = std::os::unix::fs::symlink(name, runs.join("latest"));
+    }
+    #[cfg(not(unix))]
+    let _ = fs::write(runs.join("latest"), name);
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> RunFolderError {

@@ -215,7 +215,7 @@ impl Session<'_> {
         let TrainSettings { flip, crop, seed, smoothing, .. } = *self.settings;
         let augmentation = Augmentation { flip, crop_padding: crop };
         let batch =
-            training_batch(self.data.train, indices, &self.data.normalisation, &augmentation, seed, epoch as u64);
+            training_batch(self.data.train, indices, &self.data.normalisation, augmentation, seed, epoch as u64);
         let learning_rate = self.learning_rate(epoch, step);
         let index = ((epoch - 1) * self.steps() + step) as u64;
         let result = executor.train_step(&batch, &Step { index, learning_rate, smoothing })?;

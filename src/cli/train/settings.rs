@@ -1,0 +1,132 @@
+//! The settings of a training with where each came from.
+
+use super::Arguments;
+use crate::{
+    cli::failure::Failure,
+    network::Network,
+    spec::{TrainSettings, emit_inline},
+};
+use serde_json::{Map, Value};
+
+/// One flag for each setting; names and meaning as in `train:`.
+#[derive(clap::Args)]
+pub(super) struct SettingFlags {
+    /// Passes over the training images [default: 30].
+    #[arg(long, short, value_name = "N")]
+    epochs: Option<String>,
+    /// Images per step [default: 64].
+    #[arg(long, short, value_name = "N")]
+    batch: Option<String>,
+    /// sgd (with Nesterov momentum) or adamw [default: sgd].
+    #[arg(long, value_name = "NAME")]
+    optimizer: Option<String>,
+    /// Highest learning rate [default: 0.05 for sgd, 0.002 for adamw].
+    #[arg(long, value_name = "X")]
+    lr: Option<String>,
+    /// Momentum of sgd [default: 0.9].
+    #[arg(long, value_name = "X")]
+    momentum: Option<String>,
+    /// Weight decay on weights, not on norms and biases [default: 0.0005 for sgd, 0.05 for adamw].
+    #[arg(long, value_name = "X")]
+    weight_decay: Option<String>,
+    /// Share of the steps in which the learning rate rises [default: 0.05].
+    #[arg(long, value_name = "SHARE")]
+    warmup: Option<String>,
+    /// Label smoothing [default: 0.1].
+    #[arg(long, value_name = "SHARE")]
+    smoothing: Option<String>,
+    /// Mirror training images at random: true or false [default: true].
+    #[arg(long, value_name = "BOOL")]
+    flip: Option<String>,
+    /// Pixels of padding before a random crop [default: 4].
+    #[arg(long, value_name = "PIXELS")]
+    crop: Option<String>,
+    /// Share set aside for validation where the data has no validation split [default: 0.1].
+    #[arg(long, value_name = "SHARE")]
+    val: Option<String>,
+    /// Decides weights, split, order and augmentation [default: 0].
+    #[arg(long, value_name = "N")]
+    seed: Option<String>,
+}
+
+/// Effective settings.
+pub(super) struct Settings {
+    pub(super) values: TrainSettings,
+    from_flag: Vec<&'static str>,
+    from_spec: Vec<String>,
+}
+
+impl SettingFlags {
+    fn given(&self) -> Vec<(&'static str, &str)> {
+        let all = [
+            ("epochs", &self.epochs),
+            ("batch", &self.batch),
+            ("optimizer", &self.optimizer),
+            ("lr", &self.lr),
+            ("momentum", &self.momentum),
+            ("weight_decay", &self.weight_decay),
+            ("warmup", &self.warmup),
+            ("smoothing", &self.smoothing),
+            ("flip", &self.flip),
+            ("crop", &self.crop),
+            ("val", &self.val),
+            ("seed", &self.seed),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    }
+
+    /// These flags over the spec's `train:` over the defaults.
+    pub(super) fn over(&self, spec: &Map<String, Value>) -> Result<Settings, Failure> {
+        let mut values = spec.clone();
+        for (name, text) in self.given() {
+            // A flag's text means what it would mean in YAML.
+            let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+            values.insert(name.to_owned(), value);
+        }
+        let parsed = TrainSettings::parse(&values).map_err(|errors| {
+            let line = |error: &nasgen_modules::Error| {
+                let help = error.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+                format!("{}{help}", error.message)
+            };
+            Failure::usage(errors.iter().map(line).collect::<Vec<_>>().join("\nerror: "))
+        })?;
+        Ok(Settings {
+            values: parsed,
+            from_flag: self.given().into_iter().map(|(name, _)| name).collect(),
+            from_spec: spec.keys().cloned().collect(),
+        })
+    }
+}
+
+impl Settings {
+    /// The run's `config.yaml`: every effective setting with its origin as a comment.
+    pub(super) fn to_yaml(&self, arguments: &Arguments, network: &Network) -> String {
+        let input: Vec<String> = network.input.dims().iter().map(usize::to_string).collect();
+        let mut lines = vec![
+            format!("# nasgen {}: the effective settings of this run, each with where it came from.", env!("CARGO_PKG_VERSION")),
+            format!("config: {}", emit_inline(&Value::String(arguments.config.display().to_string()))),
+            format!("data: {}", emit_inline(&Value::String(arguments.data.to_string()))),
+            format!("fit: {}", arguments.fit),
+            format!("input: {}", input.join("x")),
+            format!("device: {}", arguments.device),
+            "train:".into(),
+        ];
+        let Ok(Value::Object(values)) = serde_json::to_value(&self.values) else { return lines.join("\n") };
+        for (name, value) in values {
+            let origin = if self.from_flag.contains(&name.as_str()) {
+                format!("flag --{}", name.replace('_', "-"))
+            } else if self.from_spec.contains(&name) {
+                "the spec".into()
+            } else {
+                "default".into()
+            };
+            let value = match name.as_str() {
+                "lr" => Value::from(self.values.learning_rate()),
+                "weight_decay" => Value::from(self.values.decay()),
+                _ => value,
+            };
+            lines.push(format!("  {name}: {}  # {origin}", emit_inline(&value)));
+        }
+        lines.join("\n") + "\n"
+    }
+}
