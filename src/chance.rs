@@ -11,13 +11,15 @@ pub struct Chance {
 }
 
 impl Chance {
-    /// Stream number `stream` under `seed`; all streams are independent.
-    pub fn new(seed: u64, stream: u64) -> Self {
+    /// The `number`-th use of `seed` for `purpose`, a word of at most 8 letters. All such streams
+    /// are independent.
+    pub fn new(seed: u64, purpose: &str, number: u64) -> Self {
+        debug_assert!(purpose.len() <= 8, "`{purpose}` has more than 8 letters");
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut words = ChaCha8Rng::from_seed(key);
-        words.set_stream(stream);
-        Self { words }
+        key[8..16].copy_from_slice(&number.to_le_bytes());
+        key[16..16 + purpose.len()].copy_from_slice(purpose.as_bytes());
+        Self { words: ChaCha8Rng::from_seed(key) }
     }
 
     /// A whole number in `0..count`, each as likely (Lemire 2019, arXiv:1805.10941).
@@ -55,7 +57,7 @@ mod tests {
     /// If one of these changes, every sampled network and every split of every user changes.
     #[test]
     fn draws_are_frozen() {
-        let mut chance = Chance::new(1, 2);
+        let mut chance = Chance::new(1, "test", 2);
         let draws: Vec<u64> = (0..6).map(|_| chance.below(1000)).collect();
         assert_eq!(draws, [0; 6]);
         assert_eq!(chance.unit(), 0.0);
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn every_number_is_as_likely() {
-        let mut chance = Chance::new(0, 0);
+        let mut chance = Chance::new(0, "test", 0);
         let mut counts = [0u32; 7];
         for _ in 0..70_000 {
             counts[chance.below(7) as usize] += 1;

@@ -23,7 +23,7 @@ fn drawn(block: &BlockEntry) -> Vec<(Arc<dyn Module>, Site, Layers)> {
     let mut cases = Vec::new();
     for (role, seed) in ROLES.iter().flat_map(|role| (0..16).map(move |seed| (*role, seed))) {
         for inputs in [vec![Shape::image(16, 7, 6)], vec![Shape::Features(16)], vec![Shape::image(16, 4, 4); 2]] {
-            let mut draw = RandomDraw::new(Chance::new(seed, 0));
+            let mut draw = RandomDraw::new(Chance::new(seed, "test", 0));
             let site = Site { role, ..Site::row(inputs[0]) };
             let site = Site { inputs, ..site };
             let Ok(module) = block.suggest(&mut Trial::new(&mut draw, "", block.name(), &narrowing), &site) else {
@@ -170,7 +170,7 @@ fn everything_is_documented_and_drawn_names_are_arguments() {
         }
         let known: Vec<&str> = block.signature.arguments.iter().map(|argument| argument.name.as_str()).collect();
         for seed in 0..8 {
-            let mut draw = RandomDraw::new(Chance::new(seed, 0));
+            let mut draw = RandomDraw::new(Chance::new(seed, "test", 0));
             let narrowing = Narrowing::new();
             let mut trial = Trial::new(&mut draw, "", block.name(), &narrowing);
             let _ = block.suggest(&mut trial, &Site::row(Shape::image(16, 8, 8)));

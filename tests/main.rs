@@ -2,8 +2,14 @@
 
 /// Tables over every block: what each gets tested for free.
 mod blocks;
+/// Committed expected outputs.
+mod golden;
 /// The committed PyTorch fixtures.
 mod oracle;
+/// What a space gives.
+mod sampling;
+/// What a spec may say.
+mod specs;
 
 use std::path::{Path, PathBuf};
 

@@ -7,8 +7,9 @@ use super::{
     images::Images,
     listing::{Listing, name},
     source::{Contents, Part},
-    tally::{Tally, thousands},
+    tally::Tally,
 };
+use crate::numbers::grouped;
 use std::{
     collections::BTreeMap,
     fs,
@@ -64,7 +65,7 @@ pub(super) fn load(kind: Kind, root: &Listing, format: &ImageFormat, tally: &mut
     let mut files: BTreeMap<Part, Vec<(PathBuf, Vec<u8>)>> = BTreeMap::new();
     for path in &root.files {
         if let Some(part) = (kind.part)(&name(path)) {
-            let bytes = fs::read(path).map_err(|source| DataError::Read { path: path.clone(), source })?;
+            let bytes = fs::read(path).map_err(|reason| DataError::Read { path: path.clone(), reason })?;
             files.entry(part).or_default().push((path.clone(), bytes));
         }
     }
@@ -84,7 +85,7 @@ impl Kind {
             tally.remarks.push(format!("no {}: classes are named 0 to {}", self.names, self.classes - 1));
             return Ok((0..self.classes).map(|class| class.to_string()).collect());
         };
-        let text = fs::read_to_string(path).map_err(|source| DataError::Read { path: path.clone(), source })?;
+        let text = fs::read_to_string(path).map_err(|reason| DataError::Read { path: path.clone(), reason })?;
         let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Into::into).collect();
         match names.len() {
             0 => Err(DataError::Malformed { path: path.clone(), problem: "no class name in it".into() }),
@@ -116,7 +117,7 @@ impl Kind {
     fn records<'a>(&self, path: &Path, bytes: &'a [u8]) -> Result<impl Iterator<Item = (u32, &'a [u8])>, DataError> {
         let (label_bytes, record) = (self.label_bytes, self.label_bytes + PIXELS);
         if !bytes.len().is_multiple_of(record) {
-            let wanted = format!("every record takes {}", thousands(record));
+            let wanted = format!("every record takes {}", grouped(record as u64));
             return Err(DataError::Size { path: path.to_owned(), bytes: bytes.len(), wanted });
         }
         Ok(bytes.chunks_exact(record).map(move |record| (u32::from(record[label_bytes - 1]), &record[label_bytes..])))

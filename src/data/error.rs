@@ -1,13 +1,13 @@
 //! What can be wrong with data, said so that a user can put it right.
 
-use super::tally::{counted, listed, thousands};
+use super::tally::{counted, listed};
+use crate::numbers::grouped;
 use std::{io, path::PathBuf};
 
 /// How many classes of a list an error shows.
 const SHOWN: usize = 20;
 
-/// Data that cannot be used. Messages are lowercase fragments; causes that are errors of their own
-/// are in `source`.
+/// Data that cannot be used. Messages are lowercase fragments that include their cause.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// Nothing lies at the path of the data.
@@ -101,20 +101,20 @@ pub enum DataError {
         problem: String,
     },
     /// A file or folder that cannot be read.
-    #[error("cannot read `{path}`")]
+    #[error("cannot read `{path}`: {reason}")]
     Read {
         /// The file or folder.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        reason: io::Error,
     },
     /// One image that was asked for by its name and cannot be decoded.
-    #[error("cannot read the image `{path}`")]
+    #[error("cannot read the image `{path}`: {reason}")]
     Image {
         /// The file.
         path: PathBuf,
         /// What the decoder says.
-        source: image::ImageError,
+        reason: image::ImageError,
     },
     /// A number of channels that pictures do not have.
     #[error("the network takes {0} channels, but images have 1 (grey) or 3 (colour)")]
@@ -128,7 +128,10 @@ pub enum DataError {
         width: usize,
     },
     /// More images than the memory can hold.
-    #[error("{} need {} MiB of memory at this size, more than there is", counted(*images, "image"), thousands(bytes >> 20))]
+    #[error(
+        "{} need {} MiB of memory at this size, more than there is",
+        counted(*images, "image"), grouped(*bytes as u64 >> 20)
+    )]
     TooLarge {
         /// How many.
         images: usize,

@@ -7,8 +7,9 @@ use super::{
     images::Images,
     listing::{Listing, ending, name},
     source::{Contents, Part},
-    tally::{Tally, counted, thousands},
+    tally::{Tally, counted},
 };
+use crate::numbers::grouped;
 use flate2::read::MultiGzDecoder;
 use std::{
     collections::BTreeMap,
@@ -137,7 +138,7 @@ fn big_endian(word: &[u8]) -> usize {
 
 /// `10 × 28 × 28`
 fn text(sizes: &[usize]) -> String {
-    sizes.iter().map(|size| thousands(*size)).collect::<Vec<_>>().join(" × ")
+    sizes.iter().map(|size| grouped(*size as u64)).collect::<Vec<_>>().join(" × ")
 }
 
 fn unpacked(path: &Path) -> Result<Vec<u8>, DataError> {
@@ -150,7 +151,7 @@ fn unpacked(path: &Path) -> Result<Vec<u8>, DataError> {
         MultiGzDecoder::new(&bytes[..]).read_to_end(&mut unpacked)?;
         Ok(unpacked)
     };
-    read().map_err(|source| DataError::Read { path: path.to_owned(), source })
+    read().map_err(|reason| DataError::Read { path: path.to_owned(), reason })
 }
 
 #[cfg(test)]
@@ -234,7 +235,8 @@ mod tests {
         let root = folder("-")?;
         fs::write(root.path().join("t10k-images-idx3-ubyte.gz"), b"not gzip")?;
         fs::write(root.path().join("t10k-labels-idx1-ubyte.gz"), b"not gzip")?;
-        assert!(matches!(read(&root), Err(DataError::Read { .. })));
+        let error = read(&root).expect_err("not gzip").to_string();
+        assert!(error.contains("t10k-images-idx3-ubyte.gz`: ") && error.ends_with("unexpected end of file"), "{error}");
         Ok(())
     }
 

@@ -20,7 +20,7 @@ pub(super) struct Listing {
 
 impl Listing {
     pub(super) fn of(path: &Path) -> Result<Self, DataError> {
-        let failed = |source| DataError::Read { path: path.to_owned(), source };
+        let failed = |reason| DataError::Read { path: path.to_owned(), reason };
         let entries: io::Result<Vec<PathBuf>> =
             fs::read_dir(path).map_err(failed)?.map(|entry| Ok(entry?.path())).collect();
         let mut entries = entries.map_err(failed)?;

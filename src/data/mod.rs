@@ -18,7 +18,6 @@ mod listing;
 mod normalisation;
 mod order;
 mod picture;
-mod shuffle;
 mod source;
 mod split;
 mod synthetic;

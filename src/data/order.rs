@@ -1,12 +1,12 @@
 //! The order in which an epoch goes through the training images.
 
-use super::shuffle::{generator, shuffle};
+use crate::chance::Chance;
 
 /// The numbers below `n` in a random order that is a function of `seed` and `epoch` alone, on
 /// every platform and in every version.
 pub fn permutation(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
-    shuffle(&mut order, &mut generator(seed, *b"order\0\0\0", epoch));
+    Chance::new(seed, "order", epoch).shuffle(&mut order);
     order
 }
 

@@ -1,8 +1,10 @@
 //! One picture as its file has it.
 
 use super::{error::DataError, format::ImageFormat};
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, ImageResult, RgbImage};
-use std::path::Path;
+use image::{
+    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageReader, ImageResult, RgbImage, error::DecodingError,
+};
+use std::{fs, io::Cursor, path::Path};
 
 /// A picture before it takes the network's format.
 #[derive(Clone, Debug)]
@@ -15,7 +17,14 @@ impl Picture {
     /// Reads an image file, whatever its name ends in, upright as its camera says. Transparency
     /// is dropped, 16 bits become 8, a palette its colours.
     pub(super) fn read(path: &Path) -> ImageResult<Self> {
-        let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
+        let bytes = fs::read(path)?;
+        if is_cut_off_jpeg(&bytes) {
+            return Err(ImageError::Decoding(DecodingError::new(
+                image::ImageFormat::Jpeg.into(),
+                "the file is cut off",
+            )));
+        }
+        let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
         let orientation = decoder.orientation()?;
         let mut image = DynamicImage::from_decoder(decoder)?;
         image.apply_orientation(orientation);
@@ -68,7 +77,7 @@ impl Picture {
 /// If the file is no image that can be read, or no image can have that format.
 pub fn read_image(path: &Path, format: &ImageFormat) -> Result<Vec<u8>, DataError> {
     format.check()?;
-    let picture = Picture::read(path).map_err(|source| DataError::Image { path: path.to_owned(), source })?;
+    let picture = Picture::read(path).map_err(|reason| DataError::Image { path: path.to_owned(), reason })?;
     let mut slot = vec![0; format.len()];
     format.fill(picture, &mut slot);
     Ok(slot)
@@ -77,6 +86,21 @@ pub fn read_image(path: &Path, format: &ImageFormat) -> Result<Vec<u8>, DataErro
 /// How bright a colour is by ITU-R BT.601, in the integers that Pillow and so torchvision use.
 pub(super) fn luma([red, green, blue]: [u8; 3]) -> u8 {
     ((u32::from(red) * 19_595 + u32::from(green) * 38_470 + u32::from(blue) * 7_471 + 0x8000) >> 16) as u8
+}
+
+/// Whether the end marker of a JPEG file is missing: the decoder would not fail, but paint the
+/// missing lines in one colour.
+fn is_cut_off_jpeg(bytes: &[u8]) -> bool {
+    let Some(mut rest) = bytes.strip_prefix(&[0xff, 0xd8]) else { return false };
+    // Segments before the first scan may hold a thumbnail with an end marker of its own.
+    while let [0xff, marker, high, low, ..] = *rest {
+        let segment = if marker == 0xff { 1 } else { 2 + usize::from(u16::from_be_bytes([high, low])) };
+        rest = rest.get(segment..).unwrap_or_default();
+        if marker == 0xda {
+            break;
+        }
+    }
+    !rest.windows(2).any(|pair| pair == [0xff, 0xd9])
 }
 
 fn interleaved(planes: &[u8], size: usize) -> Vec<u8> {
@@ -89,8 +113,8 @@ fn interleaved(planes: &[u8], size: usize) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::data::format::Fit;
-    use image::{ImageBuffer, Luma, LumaA, Rgb, Rgba, RgbaImage};
-    use std::{fs, io};
+    use image::{ImageBuffer, ImageEncoder, Luma, LumaA, Rgb, Rgba, RgbaImage, codecs::jpeg::JpegEncoder};
+    use std::io;
     use tempfile::{NamedTempFile, TempDir};
 
     fn saved(name: &str, image: impl Into<DynamicImage>) -> ImageResult<Picture> {
@@ -136,6 +160,38 @@ mod tests {
         fs::write(file.path(), bytes)?;
         let picture = Picture::read(file.path()).map_err(io::Error::other)?;
         assert_eq!(colours(picture), [10, 20, 30]);
+        Ok(())
+    }
+
+    /// A JPEG file of 16×8 pixels with that Exif data.
+    fn jpeg(exif: Vec<u8>) -> ImageResult<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut encoder = JpegEncoder::new(&mut bytes);
+        encoder.set_exif_metadata(exif).map_err(ImageError::Unsupported)?;
+        GrayImage::new(16, 8).write_with_encoder(encoder)?;
+        Ok(bytes)
+    }
+
+    #[test]
+    fn photographs_are_turned_upright() -> ImageResult<()> {
+        let entry = [1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0];
+        let turned = [&b"II*\0\x08\0\0\0"[..], &entry].concat();
+        let file = NamedTempFile::new()?;
+        fs::write(file.path(), jpeg(turned)?)?;
+        assert_eq!(Picture::read(file.path())?.size(), (8, 16));
+        Ok(())
+    }
+
+    #[test]
+    fn a_jpeg_file_without_its_end_is_not_read() -> ImageResult<()> {
+        // A thumbnail has an end marker too.
+        let whole = jpeg(vec![0xff, 0xd9])?;
+        let file = NamedTempFile::new()?;
+        for (bytes, readable) in [(&whole[..], true), (&whole[..whole.len() - 2], false), (&whole[..30], false)] {
+            fs::write(file.path(), bytes)?;
+            assert_eq!(Picture::read(file.path()).is_ok(), readable);
+        }
+        assert!(!is_cut_off_jpeg(&[&whole[..2], &[0xff], &whole[2..], b"appended"].concat()));
         Ok(())
     }
 

@@ -116,10 +116,10 @@ fn check_folder(path: &Path) -> Result<(), DataError> {
     match fs::metadata(&path) {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => Err(DataError::NotAFolder(path)),
-        Err(source) if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+        Err(reason) if matches!(reason.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Err(DataError::NoFolder { hint: listing::hint(&path), path })
         }
-        Err(source) => Err(DataError::Read { path, source }),
+        Err(reason) => Err(DataError::Read { path, reason }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Setting training images aside for validation.
 
-use super::shuffle::{generator, shuffle};
+use crate::chance::Chance;
 
 /// Chooses the same share of every class at random: (train, validation), positions in `labels` in
 /// ascending order. The choice is a function of the arguments alone, on every platform and in
@@ -11,7 +11,7 @@ use super::shuffle::{generator, shuffle};
 pub fn stratified(labels: &[u32], classes: usize, share: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let (mut train, mut validation) = (Vec::new(), Vec::new());
     for (class, mut members) in members(labels, classes).into_iter().enumerate() {
-        shuffle(&mut members, &mut generator(seed, *b"split\0\0\0", class as u64));
+        Chance::new(seed, "split", class as u64).shuffle(&mut members);
         let wanted = (members.len() as f64 * share).round() as usize;
         let aside = members.split_off(members.len() - wanted.min(members.len().saturating_sub(1)));
         train.extend(members);

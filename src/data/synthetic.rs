@@ -19,7 +19,7 @@ const TEST: usize = 500;
 
 /// How much brighter or darker than its background a shape is at least, in `0.0..=1.0`.
 const CONTRAST: f64 = 0.25;
-/// How far a colour goes from the middle of the background to its edge, at most.
+/// How much a colour changes from one edge of the background to the other, at most.
 const GRADIENT: f64 = 0.2;
 /// Deviation of the noise.
 const NOISE: f64 = 0.04;
@@ -279,7 +279,7 @@ mod tests {
             (0..weights.len()).max_by(|a, b| score(&weights[*a]).total_cmp(&score(&weights[*b]))).unwrap_or_default()
         };
         let batch = rows(train);
-        for _ in 0..5 {
+        for _ in 0..3 {
             for (image, label) in batch.images.chunks_exact(features).zip(&batch.labels) {
                 let (said, right) = (class(&weights, image), *label as usize);
                 if said != right {

@@ -1,6 +1,7 @@
 //! What was done to the images on the way in, as sentences for the user.
 
 use super::{format::ImageFormat, picture::Picture};
+use crate::numbers::grouped;
 use std::collections::BTreeMap;
 
 /// How many names a note lists before it only counts.
@@ -86,7 +87,7 @@ fn resized(sizes: &BTreeMap<(u32, u32), usize>, format: &ImageFormat) -> Option<
     let text = |(width, height): &(u32, u32)| format!("{width}×{height}");
     let from = match sizes.len() {
         1 => text(smallest),
-        count => format!("{} sizes between {} and {}", thousands(count), text(smallest), text(largest)),
+        count => format!("{} sizes between {} and {}", grouped(count as u64), text(smallest), text(largest)),
     };
     let images = counted(sizes.values().sum(), "image");
     Some(format!("{images} resized from {from} to {}×{} ({})", format.width, format.height, format.fit))
@@ -95,7 +96,7 @@ fn resized(sizes: &BTreeMap<(u32, u32), usize>, format: &ImageFormat) -> Option<
 fn other_files(endings: &BTreeMap<String, usize>) -> Option<String> {
     let count = endings.values().sum();
     let endings: Vec<String> =
-        endings.iter().map(|(ending, count)| format!("{} {ending}", thousands(*count))).collect();
+        endings.iter().map(|(ending, count)| format!("{} {ending}", grouped(*count as u64))).collect();
     (count > 0).then(|| format!("{} of other kinds skipped: {}", counted(count, "file"), some(&endings)))
 }
 
@@ -109,21 +110,14 @@ pub(super) fn listed(names: &[String], most: usize) -> String {
     let shown = names[..names.len().min(most)].join(", ");
     match names.len().saturating_sub(most) {
         0 => shown,
-        more => format!("{shown} and {} more", thousands(more)),
+        more => format!("{shown} and {} more", grouped(more as u64)),
     }
 }
 
 /// `1 image`, `1,234 images`
 pub(super) fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", thousands(count))
-}
-
-/// `1,234,567`
-pub(super) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
-    groups.join(",")
+    format!("{} {what}{plural}", grouped(count as u64))
 }
 
 #[cfg(test)]
@@ -170,10 +164,5 @@ mod tests {
                 "1,201 files of other kinds skipped: 1,200 .heic, 1 .txt",
             ]
         );
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }

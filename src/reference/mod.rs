@@ -141,30 +141,32 @@ impl Reference {
     /// Batch normalisation (Ioffe and Szegedy 2015): biased variance to normalise, unbiased for the
     /// running statistics, as PyTorch.
     fn norm(&mut self, node: &Node, x: &Tensor, norm: &Norm, mode: Mode) -> Result<Tensor> {
-        let channels = x.dim(1)?;
-        let per_channel = |tensor: &Tensor| tensor.reshape((1, channels, 1, 1));
+        let (batch, channels, ..) = x.dims4()?;
+        let pixels = x.flatten_from(2)?;
         let names = ["running_mean", "running_var"].map(|name| format!("{}.{name}", node.label));
         let (mean, variance) = match mode {
-            Mode::Evaluation => (per_channel(&self.statistics[&names[0]])?, per_channel(&self.statistics[&names[1]])?),
+            Mode::Evaluation => (self.statistics[&names[0]].clone(), self.statistics[&names[1]].clone()),
             Mode::Training { .. } => {
                 let count = x.elem_count() / channels;
                 if count < 2 {
                     candle_core::bail!("`{}`: a norm in training needs more than one value per channel", node.label);
                 }
-                let mean = x.mean_keepdim((0, 2, 3))?;
-                let variance = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2, 3))?;
+                let mean = pixels.mean(2)?.mean(0)?;
+                let centred = pixels.broadcast_sub(&operations::per_channel(&mean, batch)?)?;
+                let variance = centred.sqr()?.mean(2)?.mean(0)?;
                 let unbiased = (variance.detach() * (count as f64 / (count - 1) as f64))?;
                 for (name, newest) in names.into_iter().zip([mean.detach(), unbiased]) {
                     let running = (&self.statistics[&name] * (1.0 - norm.momentum))?;
-                    let running = (running + (newest.flatten_all()? * norm.momentum)?)?;
+                    let running = (running + (newest * norm.momentum)?)?;
                     self.statistics.insert(name, running);
                 }
                 (mean, variance)
             }
         };
-        let normal = x.broadcast_sub(&mean)?.broadcast_div(&(variance + norm.eps)?.sqrt()?)?;
-        let weight = per_channel(&self.parameter(node, "weight")?)?;
-        normal.broadcast_mul(&weight)?.broadcast_add(&per_channel(&self.parameter(node, "bias")?)?)
+        let scale = (self.parameter(node, "weight")? / (variance + norm.eps)?.sqrt()?)?;
+        let shift = (self.parameter(node, "bias")? - (mean * &scale)?)?;
+        let scaled = pixels.broadcast_mul(&operations::per_channel(&scale, batch)?)?;
+        scaled.broadcast_add(&operations::per_channel(&shift, batch)?)?.reshape(x.shape())
     }
 
     fn dropout(&self, index: usize, x: &Tensor, probability: f64, mode: Mode) -> Result<Tensor> {

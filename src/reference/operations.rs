@@ -25,8 +25,18 @@ pub(super) fn convolution(
     let result = weight.broadcast_matmul(&seen)?.reshape((batch, out, size[0], size[1]))?;
     match bias {
         None => Ok(result),
-        Some(bias) => result.broadcast_add(&bias.reshape((1, out, 1, 1))?),
+        Some(bias) => {
+            let shifted = result.flatten_from(2)?.broadcast_add(&per_channel(bias, batch)?)?;
+            shifted.reshape(result.shape())
+        }
     }
+}
+
+/// One value per channel as batch × channels × 1, to be spread over the pixels of batch × channels
+/// × pixels: candle sums gradients fast only along the last axis.
+pub(super) fn per_channel(values: &Tensor, batch: usize) -> Result<Tensor> {
+    let channels = values.elem_count();
+    values.reshape((1, channels, 1))?.broadcast_as((batch, channels, 1))?.contiguous()
 }
 
 /// The largest pixel that each window sees. Among equal ones the first gets the gradient.

@@ -314,7 +314,7 @@ fn int_range(yaml: &Yaml) -> Option<([i64; 2], i64)> {
 
 /// Whether a block can play `role` at all.
 fn try_out(block: &nasgen_modules::BlockEntry, role: Role) -> Result<Arc<dyn Module>> {
-    let mut draw = super::random::RandomDraw::new(crate::chance::Chance::new(0, 0));
+    let mut draw = super::random::RandomDraw::new(crate::chance::Chance::new(0, "try out", 0));
     let narrowing = Narrowing::new();
     let mut trial = Trial::new(&mut draw, "", block.name(), &narrowing);
     block.suggest(&mut trial, &site_of(role))

@@ -97,7 +97,7 @@ fn asked_names(block: &BlockEntry) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for role in [Role::Row, Role::NormalCell, Role::ReductionCell] {
         for stream in 0..16 {
-            let mut draw = super::RandomDraw::new(Chance::new(0, stream));
+            let mut draw = super::RandomDraw::new(Chance::new(0, "try out", stream));
             // A role that the block cannot play asks for nothing.
             let _ = block.suggest(&mut Trial::new(&mut draw, "", block.name(), &narrowing), &site_of(role));
             let prefix = format!(".{}.", block.name());

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn draws(distribution: &Distribution) -> Vec<f64> {
-        let mut chance = Chance::new(5, 0);
+        let mut chance = Chance::new(5, "test", 0);
         (0..4000).map(|_| random_value(distribution, &mut chance).as_f64().unwrap()).collect()
     }
 

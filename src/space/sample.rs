@@ -108,7 +108,7 @@ impl Sampler<'_> {
     /// # Errors
     /// When none of [`MAX_ATTEMPTS`] draws fits.
     pub fn sample(&self, number: u64) -> Result<Sample, SampleError> {
-        let mut draw = RandomDraw::new(Chance::new(self.seed, number));
+        let mut draw = RandomDraw::new(Chance::new(self.seed, "sample", number));
         let mut smallest: Option<Cost> = None;
         let mut last = None;
         for rejected in 0..MAX_ATTEMPTS {

@@ -1,0 +1,218 @@
+//! What `nasgen sample` draws.
+
+use crate::golden;
+use nasgen::{
+    network::Network,
+    space::{Budget, DEFAULT, SampleError, Sampler, Space},
+    spec::{ModelSpec, SourceText, SpecError},
+};
+use nasgen_modules::{Blocks, Shape};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn space(name: &str, text: &str) -> Result<Space, SpecError> {
+    let source = SourceText { name: format!("{name}.yml"), text: text.to_owned() };
+    Space::parse(name, &source, &Blocks::builtin())
+}
+
+fn default_space() -> Space {
+    space(DEFAULT.0, DEFAULT.1).unwrap()
+}
+
+fn sampler<'a>(space: &'a Space, blocks: &'a Blocks, seed: u64) -> Sampler<'a> {
+    Sampler { space, blocks, seed, budget: Budget::default(), input: None }
+}
+
+const FIXED: &str = "\
+input_size: {choice: [[32, 32], [48, 48]]}
+depth_multiply: 2
+width_multiply: {choice: [0.5, 0.75, 1.0]}
+backbone:
+  - [{choice: [1, 2]}, Conv, [{int: [16, 32], step: 8, name: stem}, 3]]
+  - cells:
+      stages: 2
+      mode: fixed
+      final_rc: true
+      n: {int: [1, 3]}
+      nc: {choice: [Conv, Bottleneck]}
+      rc: {choice: [MaxPool, InvertedResidualv3]}
+  - [1, Conv, [{ref: stem}, 1]]
+  - {choice: [[1, GlobalAvgPool, []], [1, GlobalMaxPool, []]]}
+  - [1, Flatten, []]
+  - [1, Linear, [10]]
+train:
+  lr: {float: [1e-3, 1e-1], log: true}
+  epochs: {int: [10, 30], step: 10}
+modules:
+  Conv: {kernel: {choice: [1, 3]}, activation: ReLU}
+  InvertedResidualv3: {squeeze_excite: false}
+";
+
+const GROWING: &str = "\
+backbone:
+  - cells: {stages: {choice: [2, 3]}, mode: growing, grows: nondecreasing, rc_first: true,
+            n: {int: [1, 4]}, nc: DWConv, rc: {choice: [AvgPool, InvertedResidualv2]}}
+  - [1, GlobalAvgPool, []]
+  - [1, FixedConv, [10, 1, 1, null, 1, null]]
+";
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_for_ever() {
+    let blocks = Blocks::builtin();
+    let mut text = String::new();
+    for (name, source) in [("cells", DEFAULT.1), ("fixed", FIXED), ("growing", GROWING)] {
+        let space = space(name, source).unwrap_or_else(|error| panic!("{error}"));
+        for (seed, number) in [(0, 0), (0, 1), (7, 0)] {
+            text += &format!("--- # {name} {seed} {number}\n");
+            text += &sampler(&space, &blocks, seed).sample(number).unwrap_or_else(|error| panic!("{error}")).to_yaml();
+        }
+    }
+    golden::check("samples.yml", &text);
+}
+
+#[test]
+fn every_sample_is_a_complete_spec_within_its_budget() {
+    let blocks = Blocks::builtin();
+    let space = default_space();
+    let budget = Budget { max_params: Some(60_000), max_macs: Some(8_000_000) };
+    for number in 0..60 {
+        let sample = Sampler { budget, ..sampler(&space, &blocks, 3) }.sample(number).unwrap();
+        let source = SourceText { name: "sample".into(), text: sample.to_yaml() };
+        let spec = ModelSpec::parse(&source, &blocks).unwrap_or_else(|error| panic!("{error}"));
+        let network = Network::plan(&spec, Shape::image(3, 32, 32)).unwrap();
+        assert_eq!(network.layers, sample.network.layers);
+        assert!(network.params() <= 60_000 && network.macs() <= 8_000_000);
+        assert_eq!(network.classes(), Some(10));
+        assert_eq!(spec.sample.unwrap()["number"], number);
+    }
+}
+
+#[test]
+fn a_sample_depends_on_its_number_and_not_on_those_before_it() {
+    let (space, blocks) = (default_space(), Blocks::builtin());
+    let sampler = sampler(&space, &blocks, 1);
+    let fifth = sampler.sample(5).unwrap().to_yaml();
+    let _ = sampler.sample(4);
+    assert_eq!(sampler.sample(5).unwrap().to_yaml(), fifth);
+    assert_ne!(sampler.sample(6).unwrap().to_yaml(), fifth);
+}
+
+#[test]
+fn every_choice_comes() {
+    let (space, blocks) = (default_space(), Blocks::builtin());
+    let sampler = sampler(&space, &blocks, 0);
+    let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for number in 0..400 {
+        let sample = sampler.sample(number).unwrap();
+        for (name, value) in sample.file["sample"]["draws"].as_object().unwrap() {
+            seen.entry(name.clone()).or_default().insert(value.to_string());
+        }
+    }
+    for (name, count) in [("s1.nc", 5), ("s2.nc", 5), ("s3.nc", 5), ("s1.rc", 4), ("s2.rc", 4), ("s1.n", 5), ("s3.n", 5)] {
+        assert_eq!(seen[name].len(), count, "{name}: {:?}", seen[name]);
+    }
+    assert_eq!(seen["s2.nc.Conv.out"].len(), 4);
+    assert!(!seen.contains_key("s3.rc"), "the last stage has no reduction cell");
+}
+
+/// Rows of a drawn file as (repeat, module).
+fn rows(text: &str, number: u64) -> Vec<(u64, String)> {
+    let (space, blocks) = (space("test", text).unwrap_or_else(|error| panic!("{error}")), Blocks::builtin());
+    let sample = sampler(&space, &blocks, 9).sample(number).unwrap_or_else(|error| panic!("{error}"));
+    let rows = sample.file["backbone"].as_array().unwrap().clone();
+    rows.iter().map(|row| (row[0].as_u64().unwrap(), row[1].as_str().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn modes_and_orders_of_cells() {
+    let text = |cells: &str| {
+        format!(
+            "backbone:\n  - cells: {{stages: 3, n: {{int: [1, 3]}}, nc: {{choice: [Conv, DWConv]}}, \
+             rc: {{choice: [MaxPool, AvgPool]}}, {cells}}}\n  - [1, GlobalAvgPool, []]\n"
+        )
+    };
+    let is_reduction = |rows: &[(u64, String)]| -> Vec<bool> {
+        rows[..rows.len() - 1].iter().map(|(_, name)| name.ends_with("Pool")).collect()
+    };
+    for number in 0..20 {
+        let between = rows(&text("mode: free"), number);
+        assert_eq!(is_reduction(&between), [false, true, false, true, false]);
+        let after = rows(&text("final_rc: true"), number);
+        assert_eq!(is_reduction(&after), [false, true, false, true, false, true]);
+        let before = rows(&text("rc_first: true"), number);
+        assert_eq!(is_reduction(&before), [true, false, true, false, true, false]);
+
+        let fixed = rows(&text("mode: fixed"), number);
+        assert!(fixed[0] == fixed[2] && fixed[2] == fixed[4] && fixed[1] == fixed[3], "{fixed:?}");
+        let scaled = rows(&text("mode: growing, grows: scale"), number);
+        for (stage, row) in [0, 2, 4].into_iter().enumerate() {
+            let stage = stage as u64 + 1;
+            assert!((stage..=3 * stage).contains(&scaled[row].0) && scaled[row].1 == scaled[0].1, "{scaled:?}");
+        }
+        let growing = rows(&text("mode: growing, grows: nondecreasing"), number);
+        assert!(growing[0].0 <= growing[2].0 && growing[2].0 <= growing[4].0, "{growing:?}");
+    }
+}
+
+#[test]
+fn cells_ignore_the_depth_multiple_and_other_rows_do_not() {
+    let text = "depth_multiply: 3\nbackbone:\n  - [2, Conv, [16, 3]]\n  - cells: {stages: 1, n: 2, nc: Conv, rc: MaxPool}\n";
+    let rows = rows(text, 0);
+    assert_eq!(rows.iter().map(|(repeat, _)| *repeat).collect::<Vec<_>>(), [6, 2]);
+    let space = space("depth", text).unwrap();
+    let blocks = Blocks::builtin();
+    assert_eq!(sampler(&space, &blocks, 0).sample(0).unwrap().file["depth_multiply"], 1.0);
+}
+
+#[test]
+fn an_impossible_budget_says_what_the_smallest_network_was() {
+    let (space, blocks) = (default_space(), Blocks::builtin());
+    let budget = Budget { max_params: Some(10), max_macs: None };
+    match (Sampler { budget, ..sampler(&space, &blocks, 0) }).sample(0) {
+        Err(SampleError::OverBudget { smallest, .. }) => assert!(smallest.params > 10 && smallest.params < 20_000),
+        _ => panic!("10 parameters cannot be enough"),
+    }
+}
+
+#[test]
+fn wrong_spaces_get_the_documented_errors() {
+    let cells = |cells: &str| format!("backbone:\n  - cells: {{{cells}}}\n");
+    let row = |row: &str| format!("backbone:\n  - {row}\n");
+    let modules = |modules: &str| format!("backbone:\n  - [1, Conv, [16, 3]]\nmodules: {modules}\n");
+    let cases = [
+        row("[1, Conv, [{int: [32, 16]}, 3]]"),
+        row("[1, Conv, [{int: [16, 32], step: 0}, 3]]"),
+        row("[1, Conv, [{choice: []}, 3]]"),
+        row("[1, Conv, [{choice: [16, 16]}, 3]]"),
+        row("[1, Conv, [{int: [1, 2], choice: [1]}, 3]]"),
+        row("[1, Conv, [{ref: stem}, 3]]"),
+        row("[1, Conv, [{float: [0, 1], log: true}, 3]]"),
+        row("[1, Conv, [{int: [1, 8], name: a}, {int: [1, 8], name: a}]]"),
+        cells("n: 1, nc: Conv"),
+        cells("n: 1, nc: Conv, rc: Bottleneck"),
+        cells("n: 1, nc: Convv, rc: MaxPool"),
+        cells("n: {int: [0, 3]}, nc: Conv, rc: MaxPool"),
+        cells("n: 1, nc: Conv, rc: MaxPool, mode: wild, stage: 2"),
+        cells("n: 1, nc: Conv, rc: MaxPool, final_rc: true, rc_first: true"),
+        cells("n: 1, nc: Conv, rc: MaxPool, stages: 99"),
+        modules("{Convv: {out: 3}}"),
+        modules("{Conv: {groups: 3}}"),
+        modules("{Conv: {kernel: {choice: [three]}}}"),
+        modules("{Conv: {out: {int: [-8, 8]}}}"),
+        "spam: 1\nbackbone:\n  - [1, Conv, [16, 3]]\n".to_owned(),
+        "constraints: {}\nbackbone:\n  - [1, Conv, [16, 3]]\n".to_owned(),
+        "input_size: [32, 32]\n".to_owned(),
+    ];
+    let mut report = String::new();
+    for text in &cases {
+        let error = space("space", text).err().unwrap_or_else(|| panic!("accepted:\n{text}"));
+        report += &format!("{error}\n\n");
+    }
+    golden::check("wrong_spaces.txt", &report);
+}
+
+#[test]
+fn a_space_in_which_nothing_can_stand_says_why_with_its_own_line() {
+    let (space, blocks) = (space("bad", "backbone:\n  - [1, Conv, [{choice: [16, 32]}, 99, 1, 0]]\n").unwrap(), Blocks::builtin());
+    let error = sampler(&space, &blocks, 0).sample(0).err().unwrap().to_string();
+    assert!(error.contains("bad.yml:2:5") && error.contains("does not fit"), "{error}");
+}
