@@ -66,7 +66,11 @@ impl Signature {
 
     /// Reads a `T` from a list in the order of the fields, from a map by name, or from both: a
     /// list, then `named` for the rest. All that is wrong is reported at once.
-    pub fn parse<T: DeserializeOwned>(&self, positional: &[Value], named: &Map<String, Value>) -> Result<T, Vec<Error>> {
+    pub fn parse<T: DeserializeOwned>(
+        &self,
+        positional: &[Value],
+        named: &Map<String, Value>,
+    ) -> Result<T, Vec<Error>> {
         let mut values = Map::new();
         let mut errors = Vec::new();
         if let Some(extra) = positional.get(self.arguments.len()) {
@@ -149,7 +153,9 @@ impl Argument {
 
     fn kind(&self) -> &str {
         match &self.schema["type"] {
-            Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null").unwrap_or("null"),
+            Value::Array(kinds) => {
+                kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null").unwrap_or("null")
+            }
             kind => kind.as_str().unwrap_or_default(),
         }
     }

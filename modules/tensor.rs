@@ -55,12 +55,7 @@ impl TensorSpec {
 
     /// A running statistic.
     pub fn statistic(name: &str, length: usize, value: f32) -> Self {
-        Self {
-            name: name.into(),
-            shape: vec![length],
-            role: TensorRole::Statistic,
-            initial: Initial::Constant(value),
-        }
+        Self { name: name.into(), shape: vec![length], role: TensorRole::Statistic, initial: Initial::Constant(value) }
     }
 
     /// Number of values, saturating.

@@ -66,7 +66,8 @@ impl<'a> Trial<'a> {
         name: &str,
         choices: impl IntoIterator<Item = T>,
     ) -> Result<T> {
-        let values = choices.into_iter().map(|choice| serde_json::to_value(choice).map_err(|e| Error::row(e.to_string())));
+        let values =
+            choices.into_iter().map(|choice| serde_json::to_value(choice).map_err(|e| Error::row(e.to_string())));
         self.value(name, Distribution::Choice(values.collect::<Result<_>>()?))
     }
 

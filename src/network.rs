@@ -136,11 +136,14 @@ impl Planner<'_> {
             match usize::try_from(target) {
                 Ok(target) if target < index => Ok(self.outputs[target]),
                 Err(_) if target == -1 => Ok(Source::Input(0)),
-                _ => Err(row.place.from_diagnostic(format!(
-                    "`from` {from} in row {index} is no earlier row; wanted 0 to {} or -1 to {}",
-                    index.saturating_sub(1),
-                    -(index as i64) - 1,
-                ))),
+                _ => {
+                    let wanted = match index {
+                        0 => "wanted -1, the image".to_owned(),
+                        _ => format!("wanted 0 to {} or -1 to {}", index - 1, -(index as i64) - 1),
+                    };
+                    let message = format!("`from` {from} in row {index} is no earlier row; {wanted}");
+                    Err(row.place.from_diagnostic(message))
+                }
             }
         };
         row.from.iter().map(source).collect()

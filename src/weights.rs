@@ -88,7 +88,7 @@ impl Weights {
         files::write_whole(path, &file).map_err(|error| failed(error.to_string()))
     }
 
-    /// Reads a safetensors file of f32 (or f64) tensors and its string metadata.
+    /// Reads a safetensors file of f32 (or f64, or i64) tensors and its string metadata.
     ///
     /// # Errors
     /// When it cannot be read or holds other types.
@@ -117,6 +117,10 @@ fn values(view: &TensorView<'_>) -> Option<Vec<f32>> {
             let (chunks, _) = view.data().as_chunks::<8>();
             Some(chunks.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect())
         }
+        Dtype::I64 => {
+            let (chunks, _) = view.data().as_chunks::<8>();
+            Some(chunks.iter().map(|bytes| i64::from_le_bytes(*bytes) as f32).collect())
+        }
         _ => None,
     }
 }
@@ -133,7 +137,10 @@ mod tests {
     use nasgen_modules::{Blocks, Shape, Site};
 
     fn weights(seed: u64) -> (Layers, Weights) {
-        let block = Blocks::builtin().get("MBConv").unwrap().parse(&[6.into(), 8.into(), 1.into(), 3.into()], &Default::default());
+        let block = Blocks::builtin()
+            .get("MBConv")
+            .unwrap()
+            .parse(&[6.into(), 8.into(), 1.into(), 3.into()], &Default::default());
         let layers = block.unwrap().layers(&Site::row(Shape::image(8, 4, 4))).unwrap();
         let weights = Weights::initial(&layers, seed);
         (layers, weights)
@@ -159,7 +166,10 @@ mod tests {
         assert_eq!(weights(1).1, weights(1).1);
         assert_ne!(weights(1).1, weights(2).1);
         let (_, weights) = weights(1);
-        assert_ne!(weights.get("expand.weight").unwrap().values[..8], weights.get("project.weight").unwrap().values[..8]);
+        assert_ne!(
+            weights.get("expand.weight").unwrap().values[..8],
+            weights.get("project.weight").unwrap().values[..8]
+        );
         assert!(weights.get("expand.norm.running_var").unwrap().values.iter().all(|value| *value == 1.0));
     }
 

@@ -6,10 +6,14 @@ mod blocks;
 mod golden;
 /// The committed PyTorch fixtures.
 mod oracle;
+/// The program as a user meets it.
+mod program;
 /// What a space gives.
 mod sampling;
 /// What a spec may say.
 mod specs;
+/// From a spec to a trained network.
+mod training;
 
 use std::path::{Path, PathBuf};
 

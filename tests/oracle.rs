@@ -107,7 +107,8 @@ fn compare(fixture: &Fixture, layers: &Layers) -> Vec<String> {
         Ok(reference) => reference,
         Err(error) => return vec![format!("{}: {error}", fixture.name)],
     };
-    let inputs: Vec<Var> = fixture.each("input").iter().map(|array| Var::from_tensor(&tensor(array)).unwrap()).collect();
+    let inputs: Vec<Var> =
+        fixture.each("input").iter().map(|array| Var::from_tensor(&tensor(array)).unwrap()).collect();
     let values: Vec<Tensor> = inputs.iter().map(|input| input.as_tensor().clone()).collect();
 
     let output = reference.forward(&values, Mode::Evaluation).unwrap();

@@ -107,7 +107,9 @@ fn every_choice_comes() {
             seen.entry(name.clone()).or_default().insert(value.to_string());
         }
     }
-    for (name, count) in [("s1.nc", 5), ("s2.nc", 5), ("s3.nc", 5), ("s1.rc", 4), ("s2.rc", 4), ("s1.n", 5), ("s3.n", 5)] {
+    for (name, count) in
+        [("s1.nc", 5), ("s2.nc", 5), ("s3.nc", 5), ("s1.rc", 4), ("s2.rc", 4), ("s1.n", 5), ("s3.n", 5)]
+    {
         assert_eq!(seen[name].len(), count, "{name}: {:?}", seen[name]);
     }
     assert_eq!(seen["s2.nc.Conv.out"].len(), 4);
@@ -155,7 +157,8 @@ fn modes_and_orders_of_cells() {
 
 #[test]
 fn cells_ignore_the_depth_multiple_and_other_rows_do_not() {
-    let text = "depth_multiply: 3\nbackbone:\n  - [2, Conv, [16, 3]]\n  - cells: {stages: 1, n: 2, nc: Conv, rc: MaxPool}\n";
+    let text =
+        "depth_multiply: 3\nbackbone:\n  - [2, Conv, [16, 3]]\n  - cells: {stages: 1, n: 2, nc: Conv, rc: MaxPool}\n";
     let rows = rows(text, 0);
     assert_eq!(rows.iter().map(|(repeat, _)| *repeat).collect::<Vec<_>>(), [6, 2]);
     let space = space("depth", text).unwrap();
@@ -212,7 +215,8 @@ fn wrong_spaces_get_the_documented_errors() {
 
 #[test]
 fn a_space_in_which_nothing_can_stand_says_why_with_its_own_line() {
-    let (space, blocks) = (space("bad", "backbone:\n  - [1, Conv, [{choice: [16, 32]}, 99, 1, 0]]\n").unwrap(), Blocks::builtin());
+    let (space, blocks) =
+        (space("bad", "backbone:\n  - [1, Conv, [{choice: [16, 32]}, 99, 1, 0]]\n").unwrap(), Blocks::builtin());
     let error = sampler(&space, &blocks, 0).sample(0).err().unwrap().to_string();
     assert!(error.contains("bad.yml:2:5") && error.contains("does not fit"), "{error}");
 }

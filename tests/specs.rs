@@ -92,9 +92,15 @@ const WRONG: &[(&str, Case)] = &[
     ("from a later row", rows("  - [3, 1, Conv, [16, 3]]\n")),
     ("from before the image", rows("  - [-3, 1, Conv, [16, 3]]\n")),
     ("from is a word", rows("  - [last, 1, Conv, [16, 3]]\n")),
-    ("unequal shapes to add", rows("  - [-1, 1, Conv, [16, 3]]\n  - [-1, 1, Conv, [24, 3]]\n  - [[0, 1], 1, Add, []]\n")),
+    (
+        "unequal shapes to add",
+        rows("  - [-1, 1, Conv, [16, 3]]\n  - [-1, 1, Conv, [24, 3]]\n  - [[0, 1], 1, Add, []]\n"),
+    ),
     ("one shape to add", rows("  - [-1, 1, Conv, [16, 3]]\n  - [-1, 1, Add, []]\n")),
-    ("row that nothing reads", rows("  - [-1, 1, Conv, [16, 3]]\n  - [-1, 1, Conv, [16, 3]]\n  - [0, 1, Conv, [16, 3]]\n")),
+    (
+        "row that nothing reads",
+        rows("  - [-1, 1, Conv, [16, 3]]\n  - [-1, 1, Conv, [16, 3]]\n  - [0, 1, Conv, [16, 3]]\n"),
+    ),
     ("too many parameters", rows("  - [1, FixedConv, [1000000, 1]]\n  - [1, FixedConv, [1000000, 1]]\n")),
     ("too many multiply-adds", rows("  - [1, FixedConv, [100000, 99]]\n  - [9, FixedConv, [3000, 3]]\n")),
     ("train is a list", rows("  - [1, Conv, [16, 3]]\ntrain: [1]\n")),

@@ -58,7 +58,8 @@ impl BottleneckArguments {
             shortcut: trial.flag("shortcut")?,
             groups: 1,
             expansion: trial.choice("expansion", [0.25, 0.5, 0.75, 1.0])?,
-            activation: trial.choice("activation", [Activation::ReLU, Activation::ReLU6, Activation::Hardswish].map(Some))?,
+            activation: trial
+                .choice("activation", [Activation::ReLU, Activation::ReLU6, Activation::Hardswish].map(Some))?,
         })
     }
 }

@@ -42,7 +42,12 @@ impl ModuleGenerator for ShuffleNetV2 {
         let start = site.chain();
         let input = start.here();
         let left = if strides {
-            start.depthwise("left.depthwise", window).norm().pointwise("left.project", half).norm().activation(Activation::ReLU)
+            start
+                .depthwise("left.depthwise", window)
+                .norm()
+                .pointwise("left.project", half)
+                .norm()
+                .activation(Activation::ReLU)
         } else {
             start.layer("left.slice", slice(0))
         };

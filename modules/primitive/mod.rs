@@ -124,7 +124,8 @@ impl Primitive {
             (Self::Add { .. }, [first, others @ ..]) if !others.is_empty() => return add_output(*first, others),
             (Self::Concat, [first, others @ ..]) => return concat_output(*first, others),
             (Self::Scale | Self::Add { .. } | Self::Concat, _) => {
-                return Err(Error::row(format!("{} cannot take {} inputs", self.name(), inputs.len())));
+                let message = format!("{} needs two inputs or more, got {}", self.name(), inputs.len());
+                return Err(Error::row(message).help("give `from` a list of rows: [[-1, 4], 1, Add, []]".to_owned()));
             }
             (_, [input]) => *input,
             _ => return Err(Error::row(format!("{} takes one input, got {}", self.name(), inputs.len()))),
@@ -153,10 +154,9 @@ impl Primitive {
             Self::ChannelSlice { start, length } if start + length <= input.channels() && length > 0 => {
                 self.image_size(input).map(|_| input.with_channels(length))
             }
-            Self::ChannelSlice { start, length } => Err(Error::row(format!(
-                "channels {start}..{} do not exist in an input of {input}",
-                start + length
-            ))),
+            Self::ChannelSlice { start, length } => {
+                Err(Error::row(format!("channels {start}..{} do not exist in an input of {input}", start + length)))
+            }
             Self::ChannelShuffle { groups } if groups > 0 && input.channels().is_multiple_of(groups) => {
                 self.image_size(input).map(|_| input)
             }
@@ -164,9 +164,7 @@ impl Primitive {
                 Err(Error::row(format!("{} channels cannot be shuffled in {groups} groups", input.channels())))
             }
             Self::ChannelConvolution { .. } if input.size() == Some([1, 1]) => Ok(input),
-            Self::ChannelConvolution { .. } => {
-                Err(Error::row(format!("channel convolution needs C×1×1, got {input}")))
-            }
+            Self::ChannelConvolution { .. } => Err(Error::row(format!("channel convolution needs C×1×1, got {input}"))),
             Self::Upsample { factor } => {
                 let [height, width] = self.image_size(input)?;
                 Ok(Shape::image(input.channels(), height.saturating_mul(factor), width.saturating_mul(factor)))
@@ -275,9 +273,7 @@ fn concat_output(first: Shape, others: &[Shape]) -> Result<Shape> {
     let mut channels = first.channels();
     for other in others {
         if other.size() != first.size() {
-            return Err(Error::row(format!(
-                "concatenation needs equal heights and widths, got {first} and {other}"
-            )));
+            return Err(Error::row(format!("concatenation needs equal heights and widths, got {first} and {other}")));
         }
         channels = channels.saturating_add(other.channels());
     }

@@ -60,14 +60,13 @@ pub fn main_with(more: &[Block]) -> ExitCode {
         Err(error) => return usage(&error),
     };
     let output = Output::new(cli.json);
-    let result = Blocks::with(more).map_err(|error| Failure::usage(error.to_string())).and_then(|blocks| {
-        match cli.command {
+    let result =
+        Blocks::with(more).map_err(|error| Failure::usage(error.to_string())).and_then(|blocks| match cli.command {
             Command::Show(arguments) => show::run(&arguments, &blocks, &output),
             Command::Modules(arguments) => modules::run(&arguments, &blocks, &output),
             Command::Sample(arguments) => sample::run(&arguments, &blocks, &output),
             Command::Train(arguments) => train::run(&arguments, &blocks, &output),
-        }
-    });
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

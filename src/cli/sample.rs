@@ -1,6 +1,10 @@
 //! `nasgen sample`: networks drawn from a space.
 
-use super::{failure::{Failure, Kind}, output::Output, show::parse_input};
+use super::{
+    failure::{Failure, Kind},
+    output::Output,
+    show::parse_input,
+};
 use crate::{
     files,
     numbers::{grouped, parse_count, short},
@@ -95,11 +99,13 @@ fn infeasible(error: SampleError) -> Failure {
 
 fn print_sample(sample: &Sample, output: &Output) {
     let text = sample.to_yaml();
-    output.result(|| text.clone(), || json!({ "written": [], "drawn": 1, "rejected": sample.rejected, "config": text }));
+    output
+        .result(|| text.clone(), || json!({ "written": [], "drawn": 1, "rejected": sample.rejected, "config": text }));
 }
 
 fn write(path: &Path, sample: &Sample) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::new(Kind::Failed, format!("cannot write {}: {error}", path.display()));
+    let failed =
+        |error: std::io::Error| Failure::new(Kind::Failed, format!("cannot write {}: {error}", path.display()));
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -119,7 +125,9 @@ fn describe(path: &Path, sample: &Sample) -> String {
 
 fn next_steps(written: &[String], rejected: usize) -> String {
     match written {
-        [path] => format!("wrote {path} ({rejected} draws did not fit)\nnext: nasgen show {path}\n      nasgen train {path}"),
+        [path] => {
+            format!("wrote {path} ({rejected} draws did not fit)\nnext: nasgen show {path}\n      nasgen train {path}")
+        }
         [first, .., last] => format!("wrote {} files, {first} to {last} ({rejected} draws did not fit)", written.len()),
         [] => String::new(),
     }

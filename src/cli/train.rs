@@ -161,13 +161,7 @@ fn make_folder(arguments: &Arguments) -> Result<RunFolder, Failure> {
 }
 
 /// What a weights file says about itself.
-fn metadata(
-    spec: &ModelSpec,
-    network: &Network,
-    classes: &[String],
-    normalisation: &Normalisation,
-    fit: Fit,
-) -> Value {
+fn metadata(spec: &ModelSpec, network: &Network, classes: &[String], normalisation: &Normalisation, fit: Fit) -> Value {
     json!({
         "format": 1,
         "nasgen": env!("CARGO_PKG_VERSION"),

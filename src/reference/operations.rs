@@ -195,3 +195,33 @@ pub(super) fn cross_entropy(scores: &Tensor, labels: &Tensor, smoothing: f64) ->
     let of_all = log_probability.mean_all()?;
     (of_label * (1.0 - smoothing))?.add(&(of_all * smoothing)?)?.neg()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::Weights;
+    use candle_core::{Device, Var};
+    use std::path::Path;
+
+    #[test]
+    fn cross_entropy_equals_pytorch_with_and_without_smoothing() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/training/cross_entropy.safetensors");
+        let (fixture, _) = Weights::load(&path).unwrap();
+        let array = |name: &str| fixture.get(name).unwrap_or_else(|| panic!("no {name}"));
+        let logits = array("logits");
+        let scores = Var::from_slice(&logits.values, logits.shape.as_slice(), &Device::Cpu).unwrap();
+        let labels: Vec<u32> = array("labels").values.iter().map(|label| *label as u32).collect();
+        let labels = Tensor::new(labels, &Device::Cpu).unwrap();
+        for (suffix, smoothing) in [("0", 0.0), ("01", 0.1)] {
+            let loss = cross_entropy(&scores, &labels, smoothing).unwrap();
+            let expected = array(&format!("loss_{suffix}")).values[0];
+            assert!((loss.to_scalar::<f32>().unwrap() - expected).abs() < 1e-5);
+            let gradient = loss.backward().unwrap().get(&scores).unwrap().flatten_all().unwrap();
+            for (actual, expected) in
+                gradient.to_vec1::<f32>().unwrap().iter().zip(&array(&format!("grad_{suffix}")).values)
+            {
+                assert!((actual - expected).abs() < 1e-6, "{actual} {expected}");
+            }
+        }
+    }
+}

@@ -87,3 +87,51 @@ fn adamw(
     *moments = vec![first, second];
     updated
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::Weights;
+    use candle_core::Device;
+    use nasgen_modules::Initial;
+    use std::path::Path;
+
+    /// Twelve steps with given gradients and rates: `w` decays, `b` does not.
+    fn follow(file: &str, rule: OptimizerRule) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/training").join(file);
+        let (fixture, _) = Weights::load(&path).unwrap();
+        let tensor = |name: &str| {
+            let array = fixture.get(name).unwrap_or_else(|| panic!("no {name}"));
+            Tensor::from_slice(&array.values, array.shape.as_slice(), &Device::Cpu).unwrap()
+        };
+        let begin = |name: &str| Var::from_tensor(&tensor(&format!("{name}.0"))).unwrap();
+        let parameters = BTreeMap::from(["w", "b"].map(|name| (name.to_owned(), begin(name))));
+        let initial = Initial::Constant(0.0);
+        let specs = [
+            TensorSpec { name: "w".into(), ..TensorSpec::weight(parameters["w"].dims().to_vec(), initial) },
+            TensorSpec::vector("b", parameters["b"].elem_count(), initial),
+        ];
+        let mut optimizer = Optimizer::new(rule, &specs);
+        for (step, rate) in tensor("lr").to_vec1::<f32>().unwrap().into_iter().enumerate() {
+            let gradient = |name: &str| tensor(&format!("grad_{name}")).get(step).unwrap();
+            let gradients = BTreeMap::from(["w", "b"].map(|name| (name.to_owned(), gradient(name))));
+            optimizer.step(&parameters, &gradients, f64::from(rate)).unwrap();
+            for (name, parameter) in &parameters {
+                let expected = tensor(name).get(step).unwrap();
+                let difference = (parameter.as_tensor() - expected).unwrap().abs().unwrap().max_all().unwrap();
+                let difference = difference.to_scalar::<f32>().unwrap();
+                assert!(difference < 1e-5, "{file}: {name} differs by {difference} after step {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn sgd_with_nesterov_momentum_equals_pytorch() {
+        follow("sgd_nesterov.safetensors", OptimizerRule::Sgd { momentum: 0.9, decay: 5e-4 });
+    }
+
+    #[test]
+    fn adamw_equals_pytorch() {
+        follow("adamw.safetensors", OptimizerRule::AdamW { decay: 0.05 });
+    }
+}

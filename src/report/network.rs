@@ -27,7 +27,10 @@ pub fn network_table(network: &Network) -> String {
 /// A table without lines, right-aligned where the columns are numbers.
 pub(super) fn plain_table(header: &[&str], numeric: &[usize]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header.to_vec());
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.to_vec());
     for column in numeric {
         if let Some(column) = table.column_mut(*column) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -245,9 +245,7 @@ impl CellsReader<'_> {
             (false, false) => Ok(Order::Between),
             (true, false) => Ok(Order::AfterEach),
             (false, true) => Ok(Order::BeforeEach),
-            (true, true) => {
-                Err(Diagnostic::new("cells: final_rc and rc_first cannot both be true").at(self.yaml.span))
-            }
+            (true, true) => Err(Diagnostic::new("cells: final_rc and rc_first cannot both be true").at(self.yaml.span)),
         }
     }
 

@@ -77,13 +77,7 @@ impl Space {
         &self.source
     }
 
-    fn read(
-        name: &str,
-        source: &SourceText,
-        tree: &Yaml,
-        blocks: &Blocks,
-        reader: &mut PatternReader,
-    ) -> Option<Self> {
+    fn read(name: &str, source: &SourceText, tree: &Yaml, blocks: &Blocks, reader: &mut PatternReader) -> Option<Self> {
         let Some(entries) = tree.as_map() else {
             let message = format!("a space is a map with `backbone:`, got {}", tree.describe());
             reader.diagnostics.push(Diagnostic::new(message).at(tree.span));
@@ -152,7 +146,8 @@ impl Space {
 
 /// Cells ignore the depth multiple: it is worked into the other rows, at `rows`, and written as 1.
 fn apply_depth(entries: &mut [Entry], rows: &[(usize, usize)]) {
-    let Some(depth) = entries.iter_mut().find(|entry| ["depth_multiply", "depth_multiple"].contains(&&*entry.key)) else {
+    let Some(depth) = entries.iter_mut().find(|entry| ["depth_multiply", "depth_multiple"].contains(&&*entry.key))
+    else {
         return;
     };
     // What is no number is left for the spec to complain about.
@@ -215,7 +210,8 @@ fn read_row(row: &Yaml, path: &str, blocks: &Blocks, reader: &mut PatternReader)
     let module = reader.read(module, &format!("{path}.module"));
     let names = block.signature.arguments.iter().map(|argument| argument.name.clone());
     let names = names.chain((block.signature.arguments.len()..).map(|index| index.to_string()));
-    let values = values.iter().zip(names).map(|(value, name)| reader.read(value, &format!("{path}.{}.{name}", block.name())));
+    let values =
+        values.iter().zip(names).map(|(value, name)| reader.read(value, &format!("{path}.{}.{name}", block.name())));
     let arguments = Pattern::List(arguments.span, values.collect());
     Pattern::List(row.span, vec![repeat, module, arguments])
 }

@@ -51,7 +51,8 @@ impl PatternReader {
         match &yaml.node {
             Node::Scalar(_) => Pattern::Fixed(yaml.clone()),
             Node::List(items) => {
-                let items = items.iter().enumerate().map(|(index, item)| self.read(item, &join(path, &index.to_string())));
+                let items =
+                    items.iter().enumerate().map(|(index, item)| self.read(item, &join(path, &index.to_string())));
                 Pattern::List(yaml.span, items.collect())
             }
             Node::Map(entries) if is_set(entries) => self.read_set(yaml, entries, path),
@@ -83,10 +84,9 @@ impl PatternReader {
         }
         let name = match find("name") {
             None => path.to_owned(),
-            Some(name) => name
-                .as_str()
-                .map(str::to_owned)
-                .ok_or_else(|| Diagnostic::new(format!("name: wanted a word, got {}", name.describe())).at(name.span))?,
+            Some(name) => name.as_str().map(str::to_owned).ok_or_else(|| {
+                Diagnostic::new(format!("name: wanted a word, got {}", name.describe())).at(name.span)
+            })?,
         };
         if self.names.contains(&name) {
             return Err(wrong(format!("two draws are named `{name}`")));
@@ -140,7 +140,8 @@ impl PatternReader {
             }
             labels.push(label);
         }
-        let patterns = options.iter().enumerate().map(|(index, option)| self.read(option, &join(path, &index.to_string())));
+        let patterns =
+            options.iter().enumerate().map(|(index, option)| self.read(option, &join(path, &index.to_string())));
         let patterns = patterns.collect();
         Ok((Distribution::Choice(labels), patterns))
     }
@@ -166,8 +167,11 @@ where
     };
     match bounds {
         Some((low, high)) if low <= high => Ok([low, high]),
-        _ => Err(Diagnostic::new(format!("{kind}: wanted [low, high] with low ≤ high, got {}", emit_inline(&yaml.to_json())))
-            .at(yaml.span)),
+        _ => Err(Diagnostic::new(format!(
+            "{kind}: wanted [low, high] with low ≤ high, got {}",
+            emit_inline(&yaml.to_json())
+        ))
+        .at(yaml.span)),
     }
 }
 

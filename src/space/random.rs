@@ -98,7 +98,8 @@ mod tests {
             Distribution::Int { low: 1, high: 100, step: 1, log: true },
         ] {
             let values = draws(&distribution);
-            let (low, high) = (values.iter().copied().fold(f64::MAX, f64::min), values.iter().copied().fold(0.0, f64::max));
+            let (low, high) =
+                (values.iter().copied().fold(f64::MAX, f64::min), values.iter().copied().fold(0.0, f64::max));
             let middle = (low * high).sqrt();
             let below = values.iter().filter(|value| **value < middle).count();
             assert!((1700..2300).contains(&below), "{distribution:?}: {below} of 4000 below {middle}");

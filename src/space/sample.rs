@@ -4,10 +4,7 @@ use super::{RandomDraw, Space};
 use crate::{
     chance::Chance,
     network::Network,
-    spec::{
-        Diagnostic, ModelSpec, SpecError, emit,
-        yaml::Yaml,
-    },
+    spec::{Diagnostic, ModelSpec, SpecError, emit, yaml::Yaml},
 };
 use nasgen_modules::{Blocks, Shape};
 use serde_json::{Map, Value, json};

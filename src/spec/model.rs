@@ -8,7 +8,7 @@ use super::{
     train::TrainSettings,
     yaml::{self, Entry, Node, Yaml},
 };
-use nasgen_modules::{Blocks, Norm, NetworkRules, Rounding, nearest};
+use nasgen_modules::{Blocks, NetworkRules, Norm, Rounding, nearest};
 use serde_json::{Map, Value, json};
 
 /// The keys of a model spec.
@@ -172,7 +172,8 @@ impl Reader {
         self.diagnostics.extend(legacy.diagnostics);
         self.check_keys(entries);
 
-        let kindle = ["backbone", "head"].iter().filter_map(|key| yaml.get(key)?.as_list()).flatten().any(row::has_from);
+        let kindle =
+            ["backbone", "head"].iter().filter_map(|key| yaml.get(key)?.as_list()).flatten().any(row::has_from);
         let input_size = self.input_size(yaml).or(legacy.input_size);
         let rules = self.rules(yaml, kindle);
         let depth_multiply = self.multiple(yaml, "depth");
@@ -180,7 +181,16 @@ impl Reader {
         let train = self.train(yaml, legacy.train);
         let rows = self.rows(yaml, blocks);
         let sample = yaml.get("sample").map(Yaml::to_json);
-        Some(ModelSpec { input_channel, input_size, depth_multiply, rules, rows: rows?, train, sample, notes: Vec::new() })
+        Some(ModelSpec {
+            input_channel,
+            input_size,
+            depth_multiply,
+            rules,
+            rows: rows?,
+            train,
+            sample,
+            notes: Vec::new(),
+        })
     }
 
     fn wrong(&mut self, span: Span, message: String) {

@@ -147,7 +147,8 @@ fn read_from(yaml: &Yaml) -> Result<Vec<i64>, Diagnostic> {
         None => yaml.as_i64().map(|index| vec![index]),
     };
     indices.filter(|indices| !indices.is_empty()).ok_or_else(|| {
-        Diagnostic::new(format!("`from` is the index of a row or a list of them, got {}", yaml.describe())).at(yaml.span)
+        Diagnostic::new(format!("`from` is the index of a row or a list of them, got {}", yaml.describe()))
+            .at(yaml.span)
     })
 }
 
@@ -166,10 +167,7 @@ fn read_name<'a>(yaml: &Yaml, blocks: &'a Blocks) -> Result<&'a BlockEntry, Diag
     blocks.get(name).map_err(|error| Diagnostic::new(error.message).at(yaml.span).help(error.help))
 }
 
-fn read_arguments(
-    columns: &Columns<'_>,
-    place: &mut RowPlace,
-) -> Result<(Vec<Value>, Map<String, Value>), Diagnostic> {
+fn read_arguments(columns: &Columns<'_>, place: &mut RowPlace) -> Result<(Vec<Value>, Map<String, Value>), Diagnostic> {
     let (mut positional, mut named) = (Vec::new(), Map::new());
     for yaml in [Some(columns.arguments), columns.named].into_iter().flatten() {
         match &yaml.node {

@@ -121,6 +121,7 @@ impl Yaml {
             Node::Scalar(Value::Null) => "null".into(),
             Node::Scalar(Value::String(text)) => format!("`{}`", shorten(text)),
             Node::Scalar(value) => value.to_string(),
+            Node::List(items) if items.is_empty() => "an empty list".into(),
             Node::List(items) => format!("a list of {}", items.len()),
             Node::Map(entries) => format!("a map of {}", entries.len()),
         }
@@ -364,10 +365,12 @@ mod tests {
             let below = level - 1;
             format!("{text}a{level}: &a{level} [{}]\n", vec![format!("*a{below}"); 9].join(","))
         });
-        let deep = "[".repeat(100_000);
+        let deep = "[".repeat(60) + &"]".repeat(60);
+        let endless = "[".repeat(100_000);
         for (text, message) in [
             (bomb.as_str(), "too many values"),
             (&deep, "nested too deeply"),
+            (&endless, "not valid YAML"),
             ("a: 1\na: 2", "stands twice"),
             ("a: !!str 1", "tags"),
             ("a: .inf", "finite"),

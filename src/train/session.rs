@@ -1,8 +1,6 @@
 //! The loop: epochs of steps, a validation after each, the best and the last weights kept.
 
-use super::{
-    Executor, ExecutorError, Metrics, RunFolder, RunFolderError, Step, learning_rate, steps_per_epoch,
-};
+use super::{Executor, ExecutorError, Metrics, RunFolder, RunFolderError, Step, learning_rate, steps_per_epoch};
 use crate::{
     data::{Augmentation, Images, Normalisation, evaluation_batch, permutation, training_batch},
     spec::TrainSettings,

@@ -12,40 +12,40 @@ use serde_json::{Map, Value};
 #[derive(clap::Args)]
 pub(super) struct SettingFlags {
     /// Passes over the training images [default: 30].
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
     epochs: Option<String>,
     /// Images per step [default: 64].
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
     batch: Option<String>,
     /// sgd (with Nesterov momentum) or adamw [default: sgd].
     #[arg(long, value_name = "NAME")]
     optimizer: Option<String>,
     /// Highest learning rate [default: 0.05 for sgd, 0.002 for adamw].
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lr: Option<String>,
     /// Momentum of sgd [default: 0.9].
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     momentum: Option<String>,
     /// Weight decay on weights, not on norms and biases [default: 0.0005 for sgd, 0.05 for adamw].
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     weight_decay: Option<String>,
     /// Share of the steps in which the learning rate rises [default: 0.05].
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     warmup: Option<String>,
     /// Label smoothing [default: 0.1].
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     smoothing: Option<String>,
     /// Mirror training images at random: true or false [default: true].
     #[arg(long, value_name = "BOOL")]
     flip: Option<String>,
     /// Pixels of padding before a random crop [default: 4].
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     crop: Option<String>,
     /// Share set aside for validation where the data has no validation split [default: 0.1].
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     val: Option<String>,
     /// Decides weights, split, order and augmentation [default: 0].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<String>,
 }
 
@@ -103,7 +103,10 @@ impl Settings {
     pub(super) fn to_yaml(&self, arguments: &Arguments, network: &Network) -> String {
         let input: Vec<String> = network.input.dims().iter().map(usize::to_string).collect();
         let mut lines = vec![
-            format!("# nasgen {}: the effective settings of this run, each with where it came from.", env!("CARGO_PKG_VERSION")),
+            format!(
+                "# nasgen {}: the effective settings of this run, each with where it came from.",
+                env!("CARGO_PKG_VERSION")
+            ),
             format!("config: {}", emit_inline(&Value::String(arguments.config.display().to_string()))),
             format!("data: {}", emit_inline(&Value::String(arguments.data.to_string()))),
             format!("fit: {}", arguments.fit),

@@ -1,0 +1,127 @@
+//! The program as a user meets it: output, exit codes, files.
+
+use crate::golden;
+use serde_json::Value;
+use std::{fs, path::Path, process::Command};
+
+/// Runs `nasgen` in `folder`: exit code, stdout, stderr.
+pub fn nasgen(folder: &Path, arguments: &str) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nasgen"));
+    let output = command.args(arguments.split_whitespace()).current_dir(folder).env("NO_COLOR", "1").output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+const SPEC: &str = "\
+backbone:
+  - [1, Conv, [50, 3, 2, 0]]
+  - [3, InvertedResidualv3, [3, 4, 24, 1, 1, 2]]
+  - [1, MBConv, [64, 6, 1, 3]]
+  - [1, GlobalAvgPool, []]
+  - [1, Flatten, []]
+  - [1, Linear, [10]]
+";
+
+#[test]
+fn show_prints_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cfg.yml"), SPEC).unwrap();
+    let (code, stdout, stderr) = nasgen(folder.path(), "show cfg.yml");
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    golden::check("show.txt", &stdout);
+}
+
+#[test]
+fn show_gives_one_json_object() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cfg.yml"), SPEC).unwrap();
+    let (code, stdout, _) = nasgen(folder.path(), "show cfg.yml --json --input 1x48x64");
+    let shown: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &shown["input"]), (0, &serde_json::json!([1, 48, 64])));
+    let layers = shown["layers"].as_array().unwrap();
+    assert_eq!(
+        (layers.len(), layers[1]["repeat"].as_u64(), &layers[1]["module"]),
+        (6, Some(3), &"InvertedResidualv3".into())
+    );
+    for total in ["params", "macs"] {
+        let sum: u64 = layers.iter().map(|layer| layer[total].as_u64().unwrap()).sum();
+        assert_eq!(shown[total].as_u64(), Some(sum));
+    }
+    assert_eq!(layers[5]["output"], serde_json::json!([10]));
+}
+
+#[test]
+fn modules_are_listed_and_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, list, _) = nasgen(folder.path(), "modules");
+    let (_, one, _) = nasgen(folder.path(), "modules InvertedResidualv3");
+    golden::check("modules.txt", &format!("{list}\n{one}"));
+    let (code, _, stderr) = nasgen(folder.path(), "modules Covn");
+    assert_eq!(code, 2);
+    assert!(stderr.contains("unknown module `Covn`"), "{stderr}");
+}
+
+#[test]
+fn sample_writes_files_or_prints_and_says_what_it_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, printed, _) = nasgen(folder.path(), "sample --seed 3 --max-macs 20M");
+    assert_eq!(code, 0);
+    let (code, _, _) = nasgen(folder.path(), "sample --seed 3 --max-macs 20M --out one.yml");
+    assert_eq!((code, fs::read_to_string(folder.path().join("one.yml")).unwrap()), (0, printed));
+
+    let (code, stdout, _) = nasgen(folder.path(), "sample --count 3 --out many --json");
+    let result: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, result["drawn"].as_u64(), result["written"].as_array().unwrap().len()), (0, Some(3), 3));
+    assert!(folder.path().join("many/0003.yml").is_file());
+
+    let (code, stdout, _) = nasgen(folder.path(), "sample --max-params 10 --json");
+    let error: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, error["error"]["code"].as_u64()), (5, Some(5)));
+    assert!(error["error"]["message"].as_str().unwrap().contains("the smallest found has"));
+}
+
+#[test]
+fn mistakes_end_with_the_documented_exit_code_and_one_json_object() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cfg.yml"), SPEC).unwrap();
+    fs::write(folder.path().join("bad.yml"), "backbone:\n  - [1, Convv, [16, 3]]\n").unwrap();
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    for (arguments, code, message) in [
+        ("", 2, "Usage"),
+        ("shwo cfg.yml", 2, "unrecognized subcommand"),
+        ("show", 2, "CONFIG"),
+        ("show nothing.yml", 2, "cannot read nothing.yml"),
+        ("show .", 2, "it is a folder"),
+        ("show bad.yml", 2, "bad.yml:2:9"),
+        ("show cfg.yml --input 3x32", 2, "channels x height x width"),
+        ("sample --count 2", 2, "needs --out"),
+        ("sample --max-macs lots", 2, "500k"),
+        ("sample --out /proc/no/such/file.yml", 1, "cannot write"),
+        ("train cfg.yml --epochs zero", 2, "setting `epochs`: wanted a whole number"),
+        ("train cfg.yml --lr -1", 2, "setting `lr`: wanted a number from 0"),
+        ("train cfg.yml --data nowhere", 3, "nowhere"),
+        ("train cfg.yml --data empty", 3, "empty"),
+        ("train cfg.yml --device tpu", 2, "wanted cpu, cuda or cuda:INDEX"),
+        ("train cfg.yml --classes 3", 2, "10 classes"),
+        ("train cfg.yml --fit squeeze", 2, "letterbox"),
+    ] {
+        let (actual, stdout, stderr) = nasgen(folder.path(), arguments);
+        assert_eq!(actual, code, "`{arguments}`: {stderr}");
+        assert!(stderr.contains(message), "`{arguments}` says nothing of `{message}`: {stderr}");
+        assert!(stdout.is_empty(), "`{arguments}`: {stdout}");
+        let (actual, stdout, _) = nasgen(folder.path(), &format!("{arguments} --json"));
+        let object: Value = serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("`{arguments} --json`: {stdout}"));
+        assert_eq!((actual, object["error"]["code"].as_i64()), (code, Some(i64::from(code))), "`{arguments}`");
+    }
+    assert!(!folder.path().join("runs").exists(), "a mistake leaves no run folder behind");
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_gpu_that_the_program_cannot_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cfg.yml"), SPEC).unwrap();
+    let (code, _, stderr) = nasgen(folder.path(), "train cfg.yml --device cuda");
+    assert_eq!(code, 2);
+    assert!(stderr.contains("built without CUDA") && stderr.contains("--device cpu"), "{stderr}");
+}
