@@ -7,7 +7,6 @@ use std::borrow::Cow;
 /// An elementwise function (`Softmax` runs over the channels), as PyTorch defines it with its
 /// default settings: `LeakyReLU` has slope 0.01, `ELU` alpha 1, `GELU` is the exact one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[expect(clippy::upper_case_acronyms, reason = "the names of torch.nn")]
 #[expect(missing_docs, reason = "each name is its definition")]
 pub enum Activation {
     ReLU,

@@ -142,7 +142,7 @@ impl Argument {
     }
 
     fn wanted_choice(&self) -> String {
-        let names: Vec<String> = self.choices().iter().filter(|choice| !choice.is_null()).map(|v| text(v)).collect();
+        let names: Vec<String> = self.choices().iter().filter(|choice| !choice.is_null()).map(text).collect();
         format!("one of {}", names.join(", "))
     }
 
@@ -249,7 +249,7 @@ impl Serialize for Flag {
 impl<'de> Deserialize<'de> for Flag {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        Ok(Self(value == Value::Bool(true) || value == Value::from(1)))
+        Ok(Self(value == Value::Bool(true) || value == 1))
     }
 }
 
@@ -287,7 +287,6 @@ pub mod defaults {
     }
 
     /// ReLU
-    #[expect(clippy::unnecessary_wraps, reason = "the type of an argument that takes null")]
     pub fn relu() -> Option<Activation> {
         Some(Activation::ReLU)
     }

@@ -63,12 +63,15 @@ impl<T: ModuleGenerator> Module for T {
     }
 }
 
+/// Reads positional, then named arguments.
+type Parse = fn(&Signature, &[Value], &Map<String, Value>) -> Result<Arc<dyn Module>, Vec<Error>>;
+
 /// One kind of block: its name, and what can be done with it.
 #[derive(Clone, Copy)]
 pub struct Block {
     name: &'static str,
     signature: fn() -> Signature,
-    parse: fn(&Signature, &[Value], &Map<String, Value>) -> Result<Arc<dyn Module>, Vec<Error>>,
+    parse: Parse,
     suggest: fn(&mut Trial<'_>, &Site) -> Result<Arc<dyn Module>>,
 }
 

@@ -4,7 +4,7 @@ use crate::repository;
 use std::fs;
 
 /// Compares `actual` with `tests/golden/{name}`.
-pub fn check(name: &str, actual: &str) {
+pub(crate) fn check(name: &str, actual: &str) {
     let path = repository("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, actual).unwrap();

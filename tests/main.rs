@@ -1,4 +1,9 @@
 //! Everything that is tested from outside, in one binary.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says that it was skipped"
+)]
 
 /// Tables over every block: what each gets tested for free.
 mod blocks;
@@ -18,6 +23,6 @@ mod training;
 use std::path::{Path, PathBuf};
 
 /// A file of the repository.
-pub fn repository(path: &str) -> PathBuf {
+pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -12,7 +12,11 @@ use nasgen_modules::{
     Activation, Blocks, Copies, Layers, NetworkRules, Primitive, Role, Shape, Site, Source, TensorRole,
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 const RULE: OptimizerRule = OptimizerRule::Sgd { momentum: 0.0, decay: 0.0 };
 
@@ -71,7 +75,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn load(path: &PathBuf) -> Self {
+    fn load(path: &Path) -> Self {
         let (tensors, metadata) = Weights::load(path).unwrap();
         Self { name: path.file_stem().unwrap().to_string_lossy().into_owned(), tensors, metadata }
     }
@@ -137,7 +141,7 @@ fn compare(fixture: &Fixture, layers: &Layers) -> Vec<String> {
 #[test]
 fn blocks_equal_pytorch_in_output_gradient_and_statistics() {
     let paths = fixtures("blocks");
-    let fixtures: Vec<Fixture> = paths.iter().map(Fixture::load).collect();
+    let fixtures: Vec<Fixture> = paths.iter().map(|path| Fixture::load(path)).collect();
     let wrong: Vec<String> = fixtures
         .iter()
         .flat_map(|fixture| {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::{fs, path::Path, process::Command};
 
 /// Runs `nasgen` in `folder`: exit code, stdout, stderr.
-pub fn nasgen(folder: &Path, arguments: &str) -> (i32, String, String) {
+pub(crate) fn nasgen(folder: &Path, arguments: &str) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nasgen"));
     let output = command.args(arguments.split_whitespace()).current_dir(folder).env("NO_COLOR", "1").output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

@@ -201,7 +201,7 @@ fn every_shipped_spec_reads_back_as_itself() {
 }
 
 /// Every spec in `model_configs/`.
-pub fn model_configs() -> Vec<std::path::PathBuf> {
+pub(crate) fn model_configs() -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(repository("model_configs")).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
     paths.sort();

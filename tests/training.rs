@@ -192,7 +192,9 @@ fn random_layer(primitive: Primitive, inputs: usize) -> Reference {
 fn dropout_is_a_function_of_the_step_and_keeps_the_mean() {
     let mut layer = random_layer(Primitive::Dropout { probability: 0.25 }, 1);
     let ones = Tensor::ones((64, 4, 8, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
-    let mut run = |mode| layer.forward(&[ones.clone()], mode).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let mut run = |mode| {
+        layer.forward(std::slice::from_ref(&ones), mode).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
     let first = run(Mode::Training { step: 3 });
     assert_eq!(first, run(Mode::Training { step: 3 }));
     assert_ne!(first, run(Mode::Training { step: 4 }));

@@ -1,5 +1,4 @@
 //! Results on stdout, everything else on stderr.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place that prints")]
 
 use super::failure::{Failure, Message};
 use crate::spec::SpecError;
@@ -45,7 +44,8 @@ impl Output {
         if self.json {
             let text = message(false);
             let text = text.strip_prefix("error: ").unwrap_or(&text);
-            println!("{}", json!({"error": {"code": failure.kind as u8, "message": text}}));
+            let object = json!({"error": {"code": failure.kind as u8, "message": text}});
+            let _ = writeln!(std::io::stdout(), "{object}");
         }
         let _ = writeln!(std::io::stderr(), "{}", message(self.colour));
     }

@@ -24,8 +24,8 @@ fn argument_names(block: &BlockEntry) -> String {
 
 /// Up to the first full stop that a capital follows (`et al. 2020` goes on).
 fn first_sentence(text: &str) -> &str {
-    let ends = text.match_indices(". ").map(|(at, _)| at);
-    let end = ends.filter(|at| text[at + 2..].starts_with(|next: char| next.is_uppercase() || next == '`')).next();
+    let mut ends = text.match_indices(". ").map(|(at, _)| at);
+    let end = ends.find(|at| text[at + 2..].starts_with(|next: char| next.is_uppercase() || next == '`'));
     text[..end.unwrap_or(text.len())].trim_end_matches('.')
 }
 

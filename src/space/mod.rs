@@ -7,7 +7,7 @@ mod random;
 mod sample;
 
 pub use random::RandomDraw;
-pub use sample::{Attempt, Budget, Sample, SampleError, Sampler};
+pub use sample::{Attempt, Budget, Cost, MAX_ATTEMPTS, Sample, SampleError, Sampler};
 
 use crate::spec::{
     Diagnostic, KEYS, SourceText, SpecError, scaled_repeat,
