@@ -31,8 +31,9 @@ pub struct NetworkRules {
     pub rounding: Rounding,
     /// Settings of every norm.
     pub norm: Norm,
-    /// Reads an explicit padding of 0 as `null` (`kernel / 2`), as the Python project does.
-    pub legacy_padding: bool,
+    /// Whether an explicit padding of 0 is read as `null` (`kernel / 2`), as the Python project does;
+    /// `None` is no, and that the file did not say so.
+    pub legacy_padding: Option<bool>,
 }
 
 impl Default for NetworkRules {
@@ -42,7 +43,7 @@ impl Default for NetworkRules {
             channel_divisor: 8,
             rounding: Rounding::Nearest,
             norm: Norm::default(),
-            legacy_padding: false,
+            legacy_padding: None,
         }
     }
 }
@@ -120,8 +121,14 @@ impl Site {
 
     /// The padding that a spec's `padding` means: `null` is `kernel / 2`.
     pub fn padding(&self, padding: Option<usize>, kernel: usize) -> Padding {
-        let legacy_zero = self.network.legacy_padding && padding == Some(0);
+        let legacy_zero = self.network.legacy_padding == Some(true) && padding == Some(0);
         Padding::all(padding.filter(|_| !legacy_zero).unwrap_or(kernel / 2))
+    }
+
+    /// Whether a block that strides by `stride` here and gives `output` adds its input: only where
+    /// it does not stride, even if a shape of one pixel stays the same.
+    pub fn adds_input(&self, stride: usize, output: Shape) -> bool {
+        stride == 1 && output == self.input()
     }
 
     /// Begins the block's layers at its input.
@@ -194,7 +201,7 @@ mod tests {
         let mut site = Site::row(Shape::image(3, 8, 8));
         assert_eq!(site.padding(None, 5), Padding::all(2));
         assert_eq!(site.padding(Some(0), 5), Padding::all(0));
-        site.network.legacy_padding = true;
+        site.network.legacy_padding = Some(true);
         assert_eq!(site.padding(Some(0), 5), Padding::all(2));
     }
 }

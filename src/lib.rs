@@ -6,6 +6,7 @@
 pub mod chance;
 pub mod cli;
 pub mod data;
+pub mod engine;
 pub mod files;
 pub mod network;
 pub mod numbers;

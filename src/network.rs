@@ -1,8 +1,9 @@
 //! From a spec to its network: every layer with its shape and cost, before any tensor exists.
 
 use crate::spec::{Diagnostic, ModelSpec, Row};
-use nasgen_modules::{Copies, Error, Layers, Role, Shape, Site, Source};
+use nasgen_modules::{Copies, Error, Layers, NetworkRules, Role, Shape, Site, Source, round_channels};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A network with more parameters is refused.
 pub const MAX_PARAMS: u64 = 10_000_000_000;
@@ -55,6 +56,7 @@ impl Network {
             spec,
             network: Self { input, rows: Vec::new(), layers: Layers::identity(vec![input]), notes: spec.notes.clone() },
             outputs: Vec::new(),
+            remarks: BTreeSet::new(),
         };
         for (index, row) in spec.rows.iter().enumerate() {
             planner.row(index, row)?;
@@ -87,6 +89,8 @@ struct Planner<'a> {
     network: Network,
     /// Where each row's result stands in the layers.
     outputs: Vec<Source>,
+    /// Remarks made so far: the same one is made once.
+    remarks: BTreeSet<String>,
 }
 
 impl Planner<'_> {
@@ -166,20 +170,22 @@ impl Planner<'_> {
     }
 
     fn note_remark(&mut self, index: usize, row: &Row, site: &Site) {
-        let remark = row.module.remark(site);
-        self.network.notes.extend(remark.map(|remark| format!("row {index} {}: {remark}", row.block)));
+        let Some(remark) = row.module.remark(site) else { return };
+        if self.remarks.insert(remark.clone()) {
+            self.network.notes.push(format!("row {index} {}: {remark}", row.block));
+        }
     }
 
-    /// Where the argument `out` is not what came out: rounded, or changed by the width multiple.
+    /// Where the network's rule made another number of the argument `out`. Blocks that take it as
+    /// written give something else than the rule would.
     fn note_rounding(&mut self, index: usize, row: &Row, planned: &PlannedRow) {
-        let asked = row.module.arguments().get("out").and_then(Value::as_u64);
-        let width = self.spec.rules(row).width_multiply;
-        let got = planned.output.channels();
-        if let Some(asked) = asked.filter(|asked| (*asked as f64 * width - got as f64).abs() > 1e-9) {
-            let by_width = if width == 1.0 { String::new() } else { format!(" × width {width}") };
-            let divisor = self.spec.rules(row).channel_divisor;
+        let NetworkRules { width_multiply, channel_divisor, rounding, .. } = self.spec.rules(row);
+        let Some(asked) = row.module.arguments().get("out").and_then(Value::as_u64) else { return };
+        let (wanted, got) = (asked as f64 * width_multiply, planned.output.channels());
+        if wanted != got as f64 && round_channels(wanted, channel_divisor, rounding) == got {
+            let by_width = if width_multiply == 1.0 { String::new() } else { format!(" × width {width_multiply}") };
             self.network.notes.push(format!(
-                "row {index} {}: {asked}{by_width} channels became {got}, a multiple of {divisor}",
+                "row {index} {}: {asked}{by_width} channels became {got}, a multiple of {channel_divisor}",
                 row.block
             ));
         }

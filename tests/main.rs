@@ -7,6 +7,8 @@
 
 /// Tables over every block: what each gets tested for free.
 mod blocks;
+/// The engine against the reference.
+mod engine;
 /// Committed expected outputs.
 mod golden;
 /// The committed PyTorch fixtures.

@@ -20,7 +20,7 @@ use std::{
 
 const RULE: OptimizerRule = OptimizerRule::Sgd { momentum: 0.0, decay: 0.0 };
 
-fn fixtures(folder: &str) -> Vec<PathBuf> {
+pub(crate) fn fixtures(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(repository("tests/fixtures").join(folder)).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -28,7 +28,7 @@ fn fixtures(folder: &str) -> Vec<PathBuf> {
 }
 
 /// The layers of a row: `{copy}.{label}`.
-fn row_layers(metadata: &BTreeMap<String, String>, inputs: Vec<Shape>) -> Layers {
+pub(crate) fn row_layers(metadata: &BTreeMap<String, String>, inputs: Vec<Shape>) -> Layers {
     let blocks = Blocks::builtin();
     let arguments: Vec<Value> = serde_json::from_str(&metadata["args"]).unwrap();
     let module = blocks.get(&metadata["block"]).unwrap().parse(&arguments, &Default::default()).unwrap();
@@ -45,7 +45,7 @@ fn row_layers(metadata: &BTreeMap<String, String>, inputs: Vec<Shape>) -> Layers
     layers
 }
 
-fn shape_of(array: &Array) -> Shape {
+pub(crate) fn shape_of(array: &Array) -> Shape {
     match array.shape[1..] {
         [features] => Shape::Features(features),
         [channels, height, width] => Shape::image(channels, height, width),
@@ -68,14 +68,14 @@ fn difference(actual: &Tensor, expected: &Array) -> f64 {
     f64::from(differences.fold(0.0, |largest, d| if d > largest || d.is_nan() { d } else { largest }) / scale)
 }
 
-struct Fixture {
-    name: String,
+pub(crate) struct Fixture {
+    pub(crate) name: String,
     tensors: Weights,
-    metadata: BTreeMap<String, String>,
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 impl Fixture {
-    fn load(path: &Path) -> Self {
+    pub(crate) fn load(path: &Path) -> Self {
         let (tensors, metadata) = Weights::load(path).unwrap();
         Self { name: path.file_stem().unwrap().to_string_lossy().into_owned(), tensors, metadata }
     }
@@ -85,7 +85,7 @@ impl Fixture {
     }
 
     /// `name`, or `name.0`, `name.1`, … for several inputs.
-    fn each(&self, name: &str) -> Vec<&Array> {
+    pub(crate) fn each(&self, name: &str) -> Vec<&Array> {
         match self.tensors.get(name) {
             Some(array) => vec![array],
             None => (0..).map_while(|index| self.tensors.get(&format!("{name}.{index}"))).collect(),
@@ -129,7 +129,7 @@ fn compare(fixture: &Fixture, layers: &Layers) -> Vec<String> {
     for (name, expected) in fixture.under("grad/") {
         check(format!("gradient of {name}"), &gradients[&name], expected);
     }
-    let after = nasgen::train::Executor::weights(&reference).unwrap();
+    let after = nasgen::train::Executor::weights(&mut reference).unwrap();
     for (name, expected) in fixture.under("after/") {
         check(format!("{name} afterwards"), &tensor(after.get(&name).unwrap()), expected);
     }

@@ -58,6 +58,7 @@ const WRONG: &[(&str, Case)] = &[
     ("row is a word", rows("  - Conv\n")),
     ("row of two", rows("  - [1, Conv]\n")),
     ("row of six", rows("  - [-1, 1, Conv, [16, 3], {}, 1]\n")),
+    ("row of four without from", rows("  - [1, Linear, [10], {activation: ReLU}]\n")),
     ("row is a map", rows("  - {repeat: 1, module: Conv}\n")),
     ("repeat 0", rows("  - [0, Conv, [16, 3]]\n")),
     ("negative repeat", rows("  - [-2, Conv, [16, 3]]\n")),

@@ -60,9 +60,9 @@ fn suggest_activation(trial: &mut Trial<'_>) -> Result<Option<Activation>> {
 
 /// kindle and the Python project test the padding for truth, so that 0 is read as absent there.
 fn zero_padding_remark(padding: Option<usize>, kernel: usize, site: &Site) -> Option<String> {
-    (padding == Some(0) && kernel > 1 && !site.network.legacy_padding).then(|| {
+    (padding == Some(0) && kernel > 1 && site.network.legacy_padding.is_none()).then(|| {
         "padding 0 adds no pixels; kindle and the Python project read it as null (kernel / 2): \
-         `legacy_padding: true` in the file does too"
+         `legacy_padding: true` in the file does too, `false` says that 0 is meant"
             .into()
     })
 }

@@ -30,9 +30,9 @@ fn body(site: &Site, out: usize, expansion: f64, stride: usize) -> Chain {
         .norm()
 }
 
-fn add_input(site: &Site, body: Chain) -> Result<Layers> {
+fn add_input(site: &Site, stride: usize, body: Chain) -> Result<Layers> {
     let input = site.chain().here();
-    let residual = body.shape() == site.input();
+    let residual = site.adds_input(site.stride_on_first(stride), body.shape());
     body.when(residual, |body| body.add(input, 0.0)).finish()
 }
 
@@ -40,7 +40,7 @@ impl ModuleGenerator for InvertedResidualv2 {
     const NAME: &'static str = "InvertedResidualv2";
 
     fn layers(&self, site: &Site) -> Result<Layers> {
-        add_input(site, body(site, self.out, self.expansion, self.stride))
+        add_input(site, self.stride, body(site, self.out, self.expansion, self.stride))
     }
 
     fn suggest(trial: &mut Trial<'_>, site: &Site) -> Result<Self> {
@@ -75,7 +75,7 @@ impl ModuleGenerator for ECAInvertedResidualv2 {
 
     fn layers(&self, site: &Site) -> Result<Layers> {
         let body = body(site, self.out, self.expansion, self.stride);
-        add_input(site, body.channel_attention(self.attention_kernel, Activation::Sigmoid))
+        add_input(site, self.stride, body.channel_attention(self.attention_kernel, Activation::Sigmoid))
     }
 
     fn suggest(trial: &mut Trial<'_>, site: &Site) -> Result<Self> {

@@ -79,7 +79,7 @@ impl Window {
         let (padded, extent) = (self.padded(size), self.extent());
         if padded[0] < extent[0] || padded[1] < extent[1] {
             return Err(Error::row(format!(
-                "a window of {}×{} does not fit into {}×{} with its padding ({}×{})",
+                "a window of {}×{} does not fit into the image of {}×{} ({}×{} with padding)",
                 extent[0], extent[1], size[0], size[1], padded[0], padded[1],
             )));
         }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     data::{Dataset, Fit, ImageFormat, Images, Normalisation, Source, stratified},
+    engine,
     network::Network,
     numbers::{grouped, short},
     reference::Reference,
@@ -18,6 +19,7 @@ use crate::{
     train::{self, Executor, OptimizerRule, RunFolder, RunFolderError, Summary, TrainError, TrainingData},
     weights::Weights,
 };
+use candle_core::Device;
 use nasgen_modules::{Blocks, Shape};
 use serde_json::{Value, json};
 use settings::SettingFlags;
@@ -50,9 +52,20 @@ pub(super) struct Arguments {
     /// cpu, cuda or cuda:INDEX.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// What runs the network: the engine (fast, CPU only) or the reference (plain candle)
+    /// [default: engine on the CPU, else reference].
+    #[arg(long, value_name = "NAME")]
+    executor: Option<ExecutorName>,
     /// Folder for the results (default: runs/DATE-TIME-NAME).
     #[arg(long, value_name = "FOLDER")]
     run: Option<PathBuf>,
+}
+
+/// The executors that a user can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ExecutorName {
+    Engine,
+    Reference,
 }
 
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
@@ -76,8 +89,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     let metadata = metadata(&spec, &network, &parts.classes, &normalisation, arguments.fit);
     let weights = Weights::initial(&network.layers, settings.values.seed);
     let rule = OptimizerRule::of(&settings.values);
-    let mut executor = Reference::new(&network.layers, &weights, rule, settings.values.seed, &device)
-        .map_err(|error| executor_failure(&error.to_string()))?;
+    let mut executor = executor(arguments.executor, &network, &weights, rule, settings.values.seed, &device)?;
 
     output.message(&headline(&parts, &network, &folder, arguments));
     let training = TrainingData {
@@ -87,7 +99,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
         normalisation,
     };
     let mut progress = Progress::new(settings.values.epochs);
-    let trained = train::train(&mut executor, &training, &settings.values, &folder, &metadata, &mut progress);
+    let trained = train::train(&mut *executor, &training, &settings.values, &folder, &metadata, &mut progress);
     progress.finish();
     let summary = trained.map_err(|error| failure(&error, &folder))?;
     output.result(
@@ -95,6 +107,31 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
         || to_json(&summary, &folder, &network, &parts, arguments, executor.name()),
     );
     Ok(())
+}
+
+/// The executor that was asked for, else the fastest that can run on the device.
+fn executor(
+    name: Option<ExecutorName>,
+    network: &Network,
+    weights: &Weights,
+    rule: OptimizerRule,
+    seed: u64,
+    device: &Device,
+) -> Result<Box<dyn Executor>, Failure> {
+    let layers = &network.layers;
+    match (name, device.is_cpu()) {
+        (Some(ExecutorName::Engine), false) => {
+            Err(Failure::usage("--executor engine runs on the CPU; use --executor reference on a GPU"))
+        }
+        (None | Some(ExecutorName::Engine), true) => {
+            let engine = engine::compile(layers, weights, rule, seed);
+            Ok(Box::new(engine.map_err(|error| executor_failure(&error.0))?))
+        }
+        (Some(ExecutorName::Reference), _) | (None, false) => {
+            let reference = Reference::new(layers, weights, rule, seed, device);
+            Ok(Box::new(reference.map_err(|error| executor_failure(&error.to_string()))?))
+        }
+    }
 }
 
 fn load(arguments: &Arguments, network: &Network, output: &Output) -> Result<Dataset, Failure> {

@@ -243,7 +243,7 @@ impl Executor for Reference {
         Ok(self.class_scores(batch, Mode::Evaluation)?.flatten_all()?.to_vec1()?)
     }
 
-    fn weights(&self) -> std::result::Result<Weights, ExecutorError> {
+    fn weights(&mut self) -> std::result::Result<Weights, ExecutorError> {
         Ok(self.snapshot()?)
     }
 }

@@ -121,8 +121,8 @@ impl ModelSpec {
         if self.rules.norm != Norm::default() {
             put("norm", json!({ "eps": self.rules.norm.eps, "momentum": self.rules.norm.momentum }));
         }
-        if self.rules.legacy_padding {
-            put("legacy_padding", true.into());
+        if let Some(legacy) = self.rules.legacy_padding {
+            put("legacy_padding", legacy.into());
         }
         let rows = |in_head: bool| -> Vec<Value> {
             self.rows.iter().filter(|row| row.in_head == in_head).map(|row| self.row_to_json(row)).collect()
@@ -240,15 +240,13 @@ impl Reader {
         })
     }
 
-    fn flag(&mut self, yaml: &Yaml, key: &str) -> bool {
-        match yaml.get(key).map(|value| (&value.node, value)) {
-            None => false,
-            Some((Node::Scalar(Value::Bool(flag)), _)) => *flag,
-            Some((_, value)) => {
-                self.wrong(value.span, format!("{key}: wanted true or false, got {}", value.describe()));
-                false
-            }
+    fn flag(&mut self, yaml: &Yaml, key: &str) -> Option<bool> {
+        let value = yaml.get(key)?;
+        if let Node::Scalar(Value::Bool(flag)) = value.node {
+            return Some(flag);
         }
+        self.wrong(value.span, format!("{key}: wanted true or false, got {}", value.describe()));
+        None
     }
 
     fn input_size(&mut self, yaml: &Yaml) -> Option<[usize; 2]> {

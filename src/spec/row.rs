@@ -129,6 +129,13 @@ pub(super) fn read(yaml: &Yaml, in_head: bool, blocks: &Blocks) -> Result<Row, V
 fn columns(yaml: &Yaml) -> Result<Columns<'_>, Diagnostic> {
     match yaml.as_list() {
         Some([repeat, module, arguments]) => Ok(Columns { from: None, repeat, module, arguments, named: None }),
+        Some([repeat, module, _, named]) if repeat.as_i64().is_some() && module.as_str().is_some() => {
+            let name = module.as_str().unwrap_or_default();
+            Err(Diagnostic::new("a row of four begins with `from`: [from, repeat, module, arguments]")
+                .at(yaml.span)
+                .also(named.span, "a fourth column")
+                .help(format!("write [-1, 1, {name}, …], or all arguments in one list or one map")))
+        }
         Some([from, repeat, module, arguments]) => {
             Ok(Columns { from: Some(from), repeat, module, arguments, named: None })
         }

@@ -38,7 +38,7 @@ pub trait Executor {
     ///
     /// # Errors
     /// When the device fails.
-    fn weights(&self) -> Result<Weights, ExecutorError>;
+    fn weights(&mut self) -> Result<Weights, ExecutorError>;
 }
 
 /// An executor's own failure, in its words.

@@ -1,0 +1,193 @@
+//! Activations and their derivatives, as plain arithmetic that vectorises.
+
+use nasgen_modules::Activation;
+
+/// An elementwise function with its derivative.
+pub(crate) trait Curve: Copy + Sync {
+    /// The value at `x`.
+    fn value(self, x: f32) -> f32;
+    /// The derivative at `x`, PyTorch's choice where there is a kink.
+    fn slope(self, x: f32) -> f32;
+}
+
+macro_rules! curves {
+    ($($name:ident: |$x:ident| $value:expr, $slope:expr;)*) => {
+        $(
+            #[derive(Clone, Copy)]
+            pub(crate) struct $name;
+
+            impl Curve for $name {
+                #[inline(always)]
+                fn value(self, $x: f32) -> f32 { $value }
+                #[inline(always)]
+                fn slope(self, $x: f32) -> f32 { $slope }
+            }
+        )*
+    };
+}
+
+curves! {
+    Straight: |x| x, { let _ = x; 1.0 };
+    ReLU: |x| x.max(0.0), one_if(x > 0.0);
+    ReLU6: |x| x.clamp(0.0, 6.0), one_if(x > 0.0) * one_if(x < 6.0);
+    Hardswish: |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        one_if(x >= 3.0) + one_if(x > -3.0) * one_if(x < 3.0) * (x / 3.0 + 0.5);
+    Hardsigmoid: |x| (x + 3.0).clamp(0.0, 6.0) / 6.0, one_if(x > -3.0) * one_if(x < 3.0) / 6.0;
+    Sigmoid: |x| sigmoid(x), sigmoid(x) * (1.0 - sigmoid(x));
+    SiLU: |x| x * sigmoid(x), sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)));
+    Tanh: |x| tanh(x), 1.0 - tanh(x) * tanh(x);
+    LeakyReLU: |x| if x > 0.0 { x } else { 0.01 * x }, if x > 0.0 { 1.0 } else { 0.01 };
+    ELU: |x| if x > 0.0 { x } else { exp(x.min(0.0)) - 1.0 }, if x > 0.0 { 1.0 } else { exp(x.min(0.0)) };
+    Mish: |x| x * tanh(softplus(x)),
+        tanh(softplus(x)) + x * (1.0 - tanh(softplus(x)) * tanh(softplus(x))) * sigmoid(x);
+    GELU: |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+        0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * exp(-0.5 * x * x) * 0.398_942_3;
+}
+
+/// Runs `$body` with `$curve` bound to the curve that `$activation` (an `Option`) names. Softmax,
+/// which is no curve, has an operation of its own.
+macro_rules! with_curve {
+    ($activation:expr, $curve:ident => $body:expr) => {{
+        use nasgen_modules::Activation as Name;
+        use $crate::activation as curves;
+        match $activation {
+            None | Some(Name::Softmax) => {
+                let $curve = curves::Straight;
+                $body
+            }
+            Some(Name::ReLU) => {
+                let $curve = curves::ReLU;
+                $body
+            }
+            Some(Name::ReLU6) => {
+                let $curve = curves::ReLU6;
+                $body
+            }
+            Some(Name::Hardswish) => {
+                let $curve = curves::Hardswish;
+                $body
+            }
+            Some(Name::Hardsigmoid) => {
+                let $curve = curves::Hardsigmoid;
+                $body
+            }
+            Some(Name::Sigmoid) => {
+                let $curve = curves::Sigmoid;
+                $body
+            }
+            Some(Name::SiLU) => {
+                let $curve = curves::SiLU;
+                $body
+            }
+            Some(Name::Tanh) => {
+                let $curve = curves::Tanh;
+                $body
+            }
+            Some(Name::LeakyReLU) => {
+                let $curve = curves::LeakyReLU;
+                $body
+            }
+            Some(Name::ELU) => {
+                let $curve = curves::ELU;
+                $body
+            }
+            Some(Name::Mish) => {
+                let $curve = curves::Mish;
+                $body
+            }
+            Some(Name::GELU) => {
+                let $curve = curves::GELU;
+                $body
+            }
+        }
+    }};
+}
+pub(crate) use with_curve;
+
+/// Whether an activation works on each value by itself.
+pub(crate) fn is_elementwise(activation: Activation) -> bool {
+    activation != Activation::Softmax
+}
+
+#[inline(always)]
+fn one_if(condition: bool) -> f32 {
+    f32::from(u8::from(condition))
+}
+
+/// eˣ to about one unit in the last place: 2ⁿ · e^r with |r| ≤ ln 2 / 2, and a polynomial of degree
+/// 6 for e^r. Unlike `f32::exp` it is plain arithmetic, so loops over it vectorise.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    let x = x.clamp(-87.0, 88.0);
+    let n = (x * std::f32::consts::LOG2_E + 0.5).floor();
+    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    let series = 1.987_569_2e-4;
+    let series = series * r + 1.398_199_9e-3;
+    let series = series * r + 8.333_452e-3;
+    let series = series * r + 4.166_579_6e-2;
+    let series = series * r + 0.166_666_65;
+    let series = series * r + 0.5;
+    let power = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    (series * r * r + r + 1.0) * power
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    // For small x the quotient would lose digits.
+    let square = x * x;
+    let small = x * (1.0 - square / 3.0 + square * square * (2.0 / 15.0));
+    let large = 1.0 - 2.0 / (exp(2.0 * x) + 1.0);
+    if square < 0.01 { small } else { large }
+}
+
+/// ln(1 + eˣ).
+#[inline(always)]
+fn softplus(x: f32) -> f32 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// The error function to 1.5e-7 (Abramowitz and Stegun 7.1.26).
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    let a = x.abs();
+    let t = 1.0 / (1.0 + 0.327_591_1 * a);
+    let series = ((((1.061_405_4 * t - 1.453_152_1) * t + 1.421_413_8) * t - 0.284_496_74) * t + 0.254_829_6) * t;
+    (1.0 - series * exp(-a * a)).copysign(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_are_exact_enough_and_slopes_are_their_derivatives() {
+        for index in -3000..3000 {
+            let x = index as f32 * 0.01 + 0.001_3;
+            let exact = f64::from(x);
+            let close = |actual: f32, exact: f64, what: &str| {
+                assert!(
+                    (f64::from(actual) - exact).abs() < 2e-6 * exact.abs().max(1.0),
+                    "{what}({x}): {actual} {exact}"
+                );
+            };
+            close(exp(x) / exact.exp() as f32, 1.0, "exp");
+            close(sigmoid(x), 1.0 / (1.0 + (-exact).exp()), "sigmoid");
+            close(tanh(x), exact.tanh(), "tanh");
+            close(softplus(x), exact.max(0.0) + (-exact.abs()).exp().ln_1p(), "softplus");
+            for activation in Activation::ALL {
+                with_curve!(Some(activation), curve => {
+                    let around = [x - 5e-3, x + 5e-3].map(|x| f64::from(curve.value(x)));
+                    let slope = (around[1] - around[0]) / 0.01;
+                    // A kink lies within the interval for a few x.
+                    let near_kink = [0.0f32, 3.0, -3.0, 6.0].iter().any(|kink| (x - kink).abs() < 6e-3);
+                    assert!(near_kink || (f64::from(curve.slope(x)) - slope).abs() < 2e-3, "{activation:?} at {x}");
+                });
+            }
+        }
+    }
+}

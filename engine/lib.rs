@@ -1,0 +1,23 @@
+//! Runs a network's layers fast on a CPU.
+//!
+//! The graph is compiled once into a list of [`operation::Operation`]s over buffers that are
+//! allocated once: pixels × channels (NHWC), f32. Each operation knows its own backward step. All
+//! parameters lie in one flat buffer, as do their gradients and the optimizer's moments.
+//!
+//! Results do not depend on the number of threads: work is cut into the same chunks of images, and
+//! what chunks have in common is summed in their order.
+
+mod activation;
+mod chunks;
+mod engine;
+mod instructions;
+mod loss;
+mod matrix;
+mod operation;
+mod operations;
+mod optimizer;
+mod parameters;
+mod plan;
+
+pub use engine::{Engine, EngineError, StepOutcome};
+pub use optimizer::Rule;

@@ -1,0 +1,49 @@
+//! The engine as an executor of trainings.
+
+use crate::{
+    data::Batch,
+    train::{Executor, ExecutorError, OptimizerRule, Step, StepResult},
+    weights::{Array, Weights},
+};
+use nasgen_engine::{Engine, EngineError, Rule};
+use nasgen_modules::Layers;
+
+/// Compiles a network with its weights.
+///
+/// # Errors
+/// When the weights do not fit the network.
+pub fn compile(layers: &Layers, weights: &Weights, rule: OptimizerRule, seed: u64) -> Result<Engine, ExecutorError> {
+    let rule = match rule {
+        OptimizerRule::Sgd { momentum, decay } => Rule::Sgd { momentum, decay },
+        OptimizerRule::AdamW { decay } => Rule::AdamW { decay },
+    };
+    let find = |name: &str| weights.get(name).map(|array| array.values.as_slice());
+    Ok(Engine::new(layers, find, rule, seed)?)
+}
+
+impl From<EngineError> for ExecutorError {
+    fn from(error: EngineError) -> Self {
+        Self(error.0)
+    }
+}
+
+impl Executor for Engine {
+    fn name(&self) -> &'static str {
+        "engine"
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepResult, ExecutorError> {
+        let Step { index, learning_rate, smoothing } = *step;
+        let outcome = Self::train_step(self, &batch.images, &batch.labels, index, learning_rate, smoothing)?;
+        Ok(StepResult { loss: outcome.loss, correct: outcome.correct })
+    }
+
+    fn scores(&mut self, batch: &Batch) -> Result<Vec<f32>, ExecutorError> {
+        Ok(Self::scores(self, &batch.images)?)
+    }
+
+    fn weights(&mut self) -> Result<Weights, ExecutorError> {
+        let tensors = self.tensors().into_iter();
+        Ok(tensors.map(|(name, shape, values)| (name, Array { shape, values })).collect())
+    }
+}

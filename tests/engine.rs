@@ -1,0 +1,185 @@
+//! The engine against the reference: scores, losses, gradients, updates and statistics.
+
+use crate::oracle::{Fixture, fixtures, row_layers, shape_of};
+use candle_core::Device;
+use nasgen::{
+    data::Batch,
+    engine,
+    reference::Reference,
+    space::{Budget, DEFAULT, Sampler, Space},
+    spec::SourceText,
+    train::{Executor, OptimizerRule, Step},
+    weights::Weights,
+};
+use nasgen_modules::{Blocks, Layers, Primitive, Shape, Source, randomness::Stream};
+
+/// Plain steps against the gradient, so that updates show gradients.
+const PLAIN: OptimizerRule = OptimizerRule::Sgd { momentum: 0.0, decay: 0.0 };
+
+/// A batch of noise for `layers`, with labels below the number of classes.
+fn noise(layers: &Layers, images: usize) -> Batch {
+    noise_of(3, layers, images)
+}
+
+fn noise_of(seed: u64, layers: &Layers, images: usize) -> Batch {
+    let sides = layers.inputs()[0].dims();
+    let [channels, height, width] = if sides.len() == 3 { [sides[0], sides[1], sides[2]] } else { [sides[0], 1, 1] };
+    let stream = Stream::new(seed, "noise");
+    let count = images * channels * height * width;
+    Batch {
+        images: (0..count as u64).map(|index| stream.normal(index) as f32).collect(),
+        labels: (0..images).map(|image| (image % layers.output().channels()) as u32).collect(),
+        shape: [images, channels, height, width],
+    }
+}
+
+/// Weights in which nothing hides behind 0 and 1.
+fn lively(layers: &Layers) -> Weights {
+    let weights = Weights::initial(layers, 1);
+    let vary = |(name, array): (&str, &nasgen::weights::Array)| {
+        let stream = Stream::new(2, name);
+        let mut array = array.clone();
+        if array.shape.len() == 1 {
+            let values = array.values.iter_mut().enumerate();
+            values.for_each(|(index, value)| *value += 0.3 * stream.uniform(index as u64));
+        }
+        (name.to_owned(), array)
+    };
+    weights.iter().map(vary).collect()
+}
+
+/// What differs by more than `tolerance` after a few steps from the same state, each relative to
+/// the largest change of the tensor or to its size in all.
+fn differences(name: &str, layers: &Layers, batch: &Batch, tolerance: f64) -> Vec<String> {
+    let weights = lively(layers);
+    let mut fast = engine::compile(layers, &weights, PLAIN, 7).unwrap();
+    let mut slow = Reference::new(layers, &weights, PLAIN, 7, &Device::Cpu).unwrap();
+    let mut wrong = Vec::new();
+    let mut check = |what: String, actual: &[f32], expected: &[f32], floor: f32| {
+        let scale = expected.iter().fold(floor, |largest, value| largest.max(value.abs()));
+        let worst = actual.iter().zip(expected).map(|(a, b)| f64::from((a - b).abs() / scale));
+        let worst = worst.fold(0.0, |largest, d| if d > largest || d.is_nan() { d } else { largest });
+        if worst.is_nan() || worst > tolerance || actual.len() != expected.len() {
+            wrong.push(format!("{name}: {what} differs by {worst:.1e}"));
+        }
+    };
+    let scores = [Executor::scores(&mut fast, batch).unwrap(), slow.scores(batch).unwrap()];
+    check("scores".into(), &scores[0], &scores[1], 0.1);
+    let step = Step { index: 4, learning_rate: 1.0, smoothing: 0.1 };
+    let outcomes = [Executor::train_step(&mut fast, batch, &step).unwrap(), slow.train_step(batch, &step).unwrap()];
+    check("loss".into(), &[outcomes[0].loss as f32], &[outcomes[1].loss as f32], 0.1);
+    assert_eq!(outcomes[0].correct, outcomes[1].correct, "{name}");
+
+    let (fast, slow) = (Executor::weights(&mut fast).unwrap(), slow.weights().unwrap());
+    for (tensor, after) in slow.iter() {
+        let before = &weights.get(tensor).unwrap().values;
+        let change = |values: &[f32]| values.iter().zip(before).map(|(a, b)| a - b).collect::<Vec<f32>>();
+        let actual = change(&fast.get(tensor).unwrap().values);
+        check(format!("change of {tensor}"), &actual, &change(&after.values), 0.02);
+    }
+    wrong
+}
+
+/// A classifier on top, so that there is a loss.
+fn with_classifier(mut layers: Layers) -> Layers {
+    let mut end = layers.output_source();
+    if layers.output().size().is_some() {
+        end = layers.push("flatten".into(), Primitive::Flatten, vec![end]).unwrap();
+    }
+    layers.push("classifier".into(), Primitive::Linear { out: 5 }, vec![end]).unwrap();
+    layers
+}
+
+#[test]
+fn every_block_computes_and_learns_as_in_the_reference() {
+    let mut wrong = Vec::new();
+    for path in fixtures("blocks") {
+        let fixture = Fixture::load(&path);
+        let inputs: Vec<Shape> = fixture.each("input").into_iter().map(shape_of).collect();
+        if inputs.len() > 1 || inputs[0].size().is_none() {
+            continue;
+        }
+        let layers = with_classifier(row_layers(&fixture.metadata, inputs));
+        wrong.extend(differences(&fixture.name, &layers, &noise(&layers, 5), 1e-4));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn joins_drops_and_reuse_compute_as_in_the_reference() {
+    let mut layers = Layers::identity(vec![Shape::image(3, 6, 5)]);
+    let image = Source::Input(0);
+    let mut push = |label: &str, primitive, inputs: Vec<Source>| layers.push(label.into(), primitive, inputs).unwrap();
+    let wide = nasgen_modules::Convolution::new(8, nasgen_modules::Window::centered(3, 1)).bias(true);
+    let a = push("a", wide.into(), vec![image]);
+    let b = push("b", wide.into(), vec![image]);
+    let sum = push("sum", Primitive::Add { drop: 0.5 }, vec![a, b, a]);
+    let dropped = push("dropped", Primitive::Dropout { probability: 0.3 }, vec![sum]);
+    let joined = push("joined", Primitive::Concat, vec![dropped, b, dropped]);
+    let shuffled = push("shuffled", Primitive::ChannelShuffle { groups: 3 }, vec![joined]);
+    let slice = push("slice", Primitive::ChannelSlice { start: 5, length: 7 }, vec![shuffled]);
+    let large = push("large", Primitive::Upsample { factor: 2 }, vec![slice]);
+    push("norm", Primitive::Norm(nasgen_modules::Norm::default()), vec![large]);
+    let layers = with_classifier(layers);
+    for images in [2, 5, 9] {
+        let wrong = differences("joins", &layers, &noise(&layers, images), 1e-4);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}
+
+/// Small networks drawn from the default space.
+fn sampled(count: u64) -> Vec<Layers> {
+    let blocks = Blocks::builtin();
+    let source = SourceText { name: "cells".into(), text: DEFAULT.1.to_owned() };
+    let space = Space::parse("cells", &source, &blocks).unwrap();
+    let budget = Budget { max_params: None, max_macs: Some(400_000) };
+    let sampler = Sampler { space: &space, blocks: &blocks, seed: 0, budget, input: Some(Shape::image(3, 11, 8)) };
+    (0..count).map(|number| sampler.sample(number).unwrap().network.layers).collect()
+}
+
+/// Where a value lies within rounding of a kink (ReLU at 0, two equal pixels of a pool), the two
+/// executors may rightly take different sides, and gradients before it differ. That depends on the
+/// batch; what is wrong with an executor shows in every batch. So one of three batches must agree.
+#[test]
+fn sampled_networks_compute_and_learn_as_in_the_reference() {
+    let mut wrong = Vec::new();
+    for (number, layers) in sampled(60).iter().enumerate() {
+        let attempt = |seed| differences(&format!("sample {number}"), layers, &noise_of(seed, layers, 8), 1e-3);
+        let attempts: Vec<Vec<String>> = (0..3).map(attempt).collect();
+        if attempts.iter().all(|attempt| !attempt.is_empty()) {
+            wrong.extend(attempts.into_iter().flatten());
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn weights_do_not_depend_on_the_number_of_threads() {
+    for layers in sampled(4) {
+        let batch = noise(&layers, 13);
+        let rule = OptimizerRule::Sgd { momentum: 0.9, decay: 5e-4 };
+        let train = || {
+            let mut engine = engine::compile(&layers, &Weights::initial(&layers, 0), rule, 0).unwrap();
+            for index in 0..5 {
+                let step = Step { index, learning_rate: 0.05, smoothing: 0.1 };
+                Executor::train_step(&mut engine, &batch, &step).unwrap();
+            }
+            Executor::weights(&mut engine).unwrap()
+        };
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let one = pool(1).install(train);
+        for threads in [1, 2, 4] {
+            assert!(pool(threads).install(train) == one, "{threads} threads give other weights than one");
+        }
+    }
+}
+
+#[test]
+fn images_and_weights_that_do_not_fit_are_refused() {
+    let layers = with_classifier(Layers::identity(vec![Shape::image(3, 4, 4)]));
+    let mut engine = engine::compile(&layers, &Weights::initial(&layers, 0), PLAIN, 0).unwrap();
+    assert!(engine.scores(&[0.0; 47]).unwrap_err().0.contains("3×4×4"));
+    assert!(engine.train_step(&[0.0; 48], &[9], 0, 0.1, 0.0).unwrap_err().0.contains("labels below 5"));
+    let error = engine::compile(&layers, &Weights::default(), PLAIN, 0).err().unwrap();
+    assert!(error.0.contains("`classifier.weight` is missing"), "{error}");
+}
