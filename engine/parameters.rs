@@ -20,8 +20,8 @@ enum Order {
     Same,
     /// Outputs × inputs × taps becomes outputs × taps × inputs.
     TapsBeforeInputs { inputs: usize, taps: usize },
-    /// Channels × taps becomes taps × channels.
-    TapsFirst { taps: usize },
+    /// Outputs × inputs × taps becomes inputs × taps × outputs.
+    OutputsLast { inputs: usize, taps: usize },
 }
 
 impl Slot {
@@ -29,7 +29,7 @@ impl Slot {
         let length = spec.shape.iter().product::<usize>();
         let order = match (primitive, spec.name.as_str()) {
             (Primitive::Convolution(Convolution { window, .. }), "weight") if depthwise => {
-                Order::TapsFirst { taps: window.taps() }
+                Order::OutputsLast { inputs: spec.shape[1], taps: window.taps() }
             }
             (Primitive::Convolution(Convolution { window, .. }), "weight") => {
                 Order::TapsBeforeInputs { inputs: spec.shape[1], taps: window.taps() }
@@ -48,9 +48,10 @@ impl Slot {
                 let (output, input, tap) = (index / (inputs * taps), index / taps % inputs, index % taps);
                 (output * taps + tap) * inputs + input
             }
-            Order::TapsFirst { taps } => {
-                let channels = self.range.len() / taps;
-                index % taps * channels + index / taps
+            Order::OutputsLast { inputs, taps } => {
+                let outputs = self.range.len() / (inputs * taps);
+                let (output, input, tap) = (index / (inputs * taps), index / taps % inputs, index % taps);
+                (input * taps + tap) * outputs + output
             }
         }
     }

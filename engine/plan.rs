@@ -5,7 +5,7 @@ use crate::{
     operation::Operation,
     operations::{
         Activate, AdaptivePool, Add, Arrange, AveragePool, ChannelConvolve, Convolve, Depthwise, Dropout, Linear,
-        MaxPool, Normalise, Scale, Size, Softmax,
+        MOST_INPUTS, MaxPool, Normalise, Scale, Size, Softmax,
     },
     parameters::Slot,
 };
@@ -121,9 +121,7 @@ impl Planner<'_> {
         }
         let (stream, node_index) = (self.stream, index as u32);
         match node.primitive {
-            Primitive::Convolution(convolution) if depthwise => {
-                Box::new(Depthwise::new(&convolution.window, input, output, convolution.bias))
-            }
+            Primitive::Convolution(convolution) if depthwise => Box::new(Depthwise::new(&convolution, input, output)),
             Primitive::Convolution(convolution) => Box::new(Convolve::new(&convolution, input, output)),
             Primitive::Norm(norm) => {
                 Box::new(Normalise::new(norm, self.followers(index), input.channels, input.pixels()))
@@ -158,7 +156,10 @@ impl Planner<'_> {
     }
 }
 
+/// Whether a convolution's groups are so small that no matrix product is worth it.
 fn is_depthwise(primitive: &Primitive, input: Shape) -> bool {
-    let channels = input.channels();
-    matches!(primitive, Primitive::Convolution(Convolution { out, groups, .. }) if *out == channels && *groups == channels)
+    match primitive {
+        Primitive::Convolution(Convolution { groups, .. }) => *groups > 1 && input.channels() / groups <= MOST_INPUTS,
+        _ => false,
+    }
 }

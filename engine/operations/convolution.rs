@@ -1,6 +1,6 @@
 //! Convolution as a matrix product of the pixels that each window sees with the weights.
 
-use super::{Size, Taps};
+use super::{Size, TapRun, Taps};
 use crate::{
     chunks,
     instructions::vectorised,
@@ -18,15 +18,28 @@ pub(crate) struct Convolve {
     taps: usize,
     bias: bool,
     /// `None` where a window sees just its own pixel: then nothing has to be gathered.
-    windows: Option<Taps>,
+    windows: Option<Windows>,
     partials: Vec<f32>,
+}
+
+/// What windows see, position by position.
+pub(crate) struct Windows {
+    runs: Vec<Vec<TapRun>>,
+    taps: usize,
+    channels: usize,
+    groups: usize,
 }
 
 impl Convolve {
     pub(crate) fn new(convolution: &Convolution, input: Size, output: Size) -> Self {
         let window = convolution.window;
         let in_place = window.taps() == 1 && window.stride == [1, 1] && input.pixels() == output.pixels();
-        let windows = (!in_place).then(|| Taps::of(&window, input, output));
+        let windows = (!in_place).then(|| Windows {
+            runs: Taps::of(&window, input, output).runs(),
+            taps: window.taps(),
+            channels: input.channels,
+            groups: convolution.groups,
+        });
         let (groups, bias) = (convolution.groups, convolution.bias);
         Self { input, output, groups, taps: window.taps(), bias, windows, partials: Vec::new() }
     }
@@ -56,10 +69,10 @@ impl Convolve {
     }
 
     /// What the windows of one image see: groups × positions × taps × channels of the group.
-    fn gather(&self, windows: &Taps, image: &[f32], seen: &mut Vec<f32>) {
+    fn gather(&self, windows: &Windows, image: &[f32], seen: &mut Vec<f32>) {
         seen.clear();
-        seen.resize(windows.positions() * self.taps * self.input.channels, 0.0);
-        gather_pixels(windows, image, seen, self.input.channels, self.groups, self.taps);
+        seen.resize(windows.runs.len() * self.taps * self.input.channels, 0.0);
+        gather_pixels(windows, image, seen);
     }
 }
 
@@ -172,47 +185,53 @@ impl Convolve {
         let Some(windows) = &self.windows else {
             return product(of_output, of_input, of_input.len() / self.input.channels);
         };
-        let mut of_seen = vec![0.0; windows.positions() * self.taps * self.input.channels];
+        let mut of_seen = vec![0.0; windows.runs.len() * self.taps * self.input.channels];
         for (of_image, of_output) in
             of_input.chunks_mut(self.input.values()).zip(of_output.chunks(self.output.values()))
         {
             product(of_output, &mut of_seen, self.output.pixels());
             of_image.fill(0.0);
-            scatter_pixels(windows, &of_seen, of_image, self.input.channels, self.groups, self.taps);
+            scatter_pixels(windows, &of_seen, of_image);
+        }
+    }
+}
+
+impl Windows {
+    /// Calls `work` with each piece of an image and the place of that piece in what was gathered:
+    /// (start in the image, start in what was gathered, length).
+    #[inline(always)]
+    fn for_each_piece(&self, mut work: impl FnMut(usize, usize, usize)) {
+        let Self { taps, channels, groups, .. } = *self;
+        let share = channels / groups;
+        for (position, runs) in self.runs.iter().enumerate() {
+            for run in runs {
+                let (tap, pixel, length) = (run.tap as usize, run.pixel as usize, run.length as usize);
+                if groups == 1 {
+                    work(pixel * channels, (position * taps + tap) * channels, length * channels);
+                    continue;
+                }
+                // Groups lie apart in what was gathered, so only single taps lie side by side.
+                for (step, group) in (0..length).flat_map(|step| (0..groups).map(move |group| (step, group))) {
+                    let to = ((group * self.runs.len() + position) * taps + tap + step) * share;
+                    work((pixel + step) * channels + group * share, to, share);
+                }
+            }
         }
     }
 }
 
 vectorised! {
     /// Copies the pixels of `image` that each window sees to `seen`, which is 0 where it sees none.
-    fn gather_pixels(windows: &Taps, image: &[f32], seen: &mut [f32], channels: usize, groups: usize, taps: usize) {
-        let share = channels / groups;
-        let per_group = windows.positions() * taps * share;
-        for position in 0..windows.positions() {
-            for (tap, pixel) in windows.at(position) {
-                let from = &image[*pixel as usize * channels..][..channels];
-                for (group, from) in from.chunks_exact(share).enumerate() {
-                    let at = group * per_group + (position * taps + *tap as usize) * share;
-                    seen[at..at + share].copy_from_slice(from);
-                }
-            }
-        }
+    fn gather_pixels(windows: &Windows, image: &[f32], seen: &mut [f32]) {
+        windows.for_each_piece(|from, to, length| seen[to..to + length].copy_from_slice(&image[from..from + length]));
     }
 
     /// Adds what was gathered back to the pixels that it came from.
-    fn scatter_pixels(windows: &Taps, seen: &[f32], image: &mut [f32], channels: usize, groups: usize, taps: usize) {
-        let share = channels / groups;
-        let per_group = windows.positions() * taps * share;
-        for position in 0..windows.positions() {
-            for (tap, pixel) in windows.at(position) {
-                let to = &mut image[*pixel as usize * channels..][..channels];
-                for (group, to) in to.chunks_exact_mut(share).enumerate() {
-                    let at = group * per_group + (position * taps + *tap as usize) * share;
-                    for (to, from) in to.iter_mut().zip(&seen[at..at + share]) {
-                        *to += from;
-                    }
-                }
+    fn scatter_pixels(windows: &Windows, seen: &[f32], image: &mut [f32]) {
+        windows.for_each_piece(|to, from, length| {
+            for (to, from) in image[to..to + length].iter_mut().zip(&seen[from..from + length]) {
+                *to += from;
             }
-        }
+        });
     }
 }

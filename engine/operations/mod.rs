@@ -15,7 +15,7 @@ pub(crate) use activation::{Activate, Softmax};
 pub(crate) use arrange::Arrange;
 pub(crate) use channel_convolution::ChannelConvolve;
 pub(crate) use convolution::Convolve;
-pub(crate) use depthwise::Depthwise;
+pub(crate) use depthwise::{Depthwise, MOST_INPUTS};
 pub(crate) use dropout::Dropout;
 pub(crate) use joining::{Add, Scale};
 pub(crate) use linear::Linear;
@@ -45,6 +45,14 @@ impl Size {
     pub(crate) const fn values(self) -> usize {
         self.pixels() * self.channels
     }
+}
+
+/// Neighbouring taps that see neighbouring pixels, which lie side by side in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TapRun {
+    pub(crate) tap: u32,
+    pub(crate) pixel: u32,
+    pub(crate) length: u32,
 }
 
 /// Which pixel each tap of a window sees at each position; taps that see the padding are left out.
@@ -77,6 +85,21 @@ impl Taps {
             }
         }
         taps
+    }
+
+    /// The pairs joined to runs: for each position, its runs.
+    pub(crate) fn runs(&self) -> Vec<Vec<TapRun>> {
+        let runs_at = |position: usize| {
+            let mut runs: Vec<TapRun> = Vec::new();
+            for (tap, pixel) in self.at(position) {
+                match runs.last_mut() {
+                    Some(run) if (run.tap + run.length, run.pixel + run.length) == (*tap, *pixel) => run.length += 1,
+                    _ => runs.push(TapRun { tap: *tap, pixel: *pixel, length: 1 }),
+                }
+            }
+            runs
+        };
+        (0..self.positions()).map(runs_at).collect()
     }
 
     /// The same pairs the other way round: for each pixel, the (tap, position) pairs that see it.
