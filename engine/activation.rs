@@ -1,4 +1,5 @@
 //! Activations and their derivatives, as plain arithmetic that vectorises.
+#![expect(clippy::upper_case_acronyms, reason = "the names of torch.nn")]
 
 use nasgen_modules::Activation;
 

@@ -6,6 +6,7 @@
 //!
 //! Results do not depend on the number of threads: work is cut into the same chunks of images, and
 //! what chunks have in common is summed in their order.
+#![expect(clippy::needless_range_loop, reason = "loops over several slices vectorise when all are indexed alike")]
 
 mod activation;
 mod chunks;
