@@ -1,6 +1,6 @@
 //! Runs a network's layers fast on a CPU.
 //!
-//! The graph is compiled once into a list of [`operation::Operation`]s over buffers that are
+//! The graph is compiled once into a list of operations over buffers that are
 //! allocated once: pixels × channels (NHWC), f32. Each operation knows its own backward step. All
 //! parameters lie in one flat buffer, as do their gradients and the optimizer's moments.
 //!
