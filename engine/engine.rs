@@ -133,6 +133,9 @@ impl Engine {
         if labels.len() != run.images || labels.iter().any(|label| *label as usize >= classes) {
             return Err(EngineError(format!("wanted {} labels below {classes}, got {}", run.images, labels.len())));
         }
+        if let (1, Some(norm)) = (run.images, &self.plan.norm_of_one_value) {
+            return Err(EngineError(format!("`{norm}`: a norm in training needs more than one value per channel")));
+        }
         self.forward(&run);
         let scores = &self.values[output][..run.images * classes];
         resize(&mut self.gradients[output], run.images * classes);

@@ -33,13 +33,17 @@ pub(crate) struct Plan {
     pub(crate) inputs: usize,
     pub(crate) output: usize,
     pub(crate) slots: Vec<Slot>,
+    /// A norm that sees one pixel of an image, and so cannot learn from a batch of one.
+    pub(crate) norm_of_one_value: Option<String>,
 }
 
 impl Plan {
     pub(crate) fn of(layers: &Layers, seed: u64) -> Self {
         let inputs = layers.inputs().len();
         let lengths = layers.inputs().iter().map(|shape| Size::of(*shape).values()).collect();
-        let plan = Self { steps: Vec::new(), lengths, inputs, output: 0, slots: Vec::new() };
+        let is_one = |node: &&Node| matches!(node.primitive, Primitive::Norm(_)) && node.output.size() == Some([1, 1]);
+        let norm_of_one_value = layers.nodes().iter().find(is_one).map(|node| node.label.clone());
+        let plan = Self { steps: Vec::new(), lengths, inputs, output: 0, slots: Vec::new(), norm_of_one_value };
         let mut planner = Planner { layers, stream: Stream::new(seed, "dropout"), plan, values: Vec::new() };
         for (index, node) in layers.nodes().iter().enumerate() {
             planner.node(index, node);

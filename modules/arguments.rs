@@ -190,11 +190,11 @@ impl Argument {
         checked.map(drop)
     }
 
-    /// `value`, if the argument takes it. A list of one number means the number: published files
-    /// write `[0]` for a padding.
+    /// `value`, if the argument takes it. Where null would do, a list of one number means the number:
+    /// published files write `[0]` for a padding.
     fn check(&self, value: &Value, noun: &str) -> Result<Value> {
         let value = match value {
-            Value::Array(items) if items.len() == 1 && items[0].is_number() => &items[0],
+            Value::Array(items) if items.len() == 1 && items[0].is_number() && self.takes_null() => &items[0],
             value => value,
         };
         let fits = match value {
@@ -218,7 +218,14 @@ impl Argument {
     fn misfit(&self, value: &Value, noun: &str) -> Error {
         let names = self.choices().iter().filter_map(Value::as_str);
         let near = value.as_str().and_then(|name| nearest(name, names));
-        let message = format!("{noun} `{}`: wanted {}, got {}", self.name, self.wanted(), text(value));
+        // A string that looks like something else is shown with its quotes.
+        let got = match value {
+            Value::String(text) if serde_json::from_str::<Value>(text).is_ok() => value.to_string(),
+            value => text(value),
+        };
+        let too_large = value.as_f64().is_some_and(|number| number > LARGEST && self.kind() == "integer");
+        let limit = if too_large { format!(" and at most {LARGEST}") } else { String::new() };
+        let message = format!("{noun} `{}`: wanted {}{limit}, got {got}", self.name, self.wanted());
         Error::new(Place::Argument(self.name.clone()), message).help(near.map(|near| format!("did you mean `{near}`?")))
     }
 }

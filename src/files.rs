@@ -1,6 +1,11 @@
 //! Files that appear whole or not at all.
 
-use std::{fs::File, io, io::Write, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    io::Write,
+    path::Path,
+};
 
 /// Writes `bytes` to a temporary file beside `path`, syncs it and renames it: a kill or a full
 /// disk at any moment leaves the previous file.
@@ -8,6 +13,13 @@ use std::{fs::File, io, io::Write, path::Path};
 /// # Errors
 /// When any of that fails; no temporary file remains.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let existing = fs::metadata(path).ok();
+    if existing.as_ref().is_some_and(|existing| !existing.is_file()) {
+        // A device or a pipe takes what is written and must not be replaced by a file.
+        return fs::write(path, bytes);
+    }
+    // What a link points at is replaced, not the link.
+    let path = &if existing.is_some() { path.canonicalize()? } else { path.to_owned() };
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -19,6 +31,9 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = builder.prefix(".nasgen-").tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
+    if let Some(existing) = existing {
+        file.as_file().set_permissions(existing.permissions())?;
+    }
     file.persist(path).map_err(|error| error.error)?;
     // The rename itself is in the folder's data. Not every file system can sync a folder.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
@@ -38,5 +53,25 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(write_whole(&folder.path().join("no/such"), b"x").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_modes_kept_and_devices_left_alone() {
+        use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&path, b"old").unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+        symlink(&path, &link).unwrap();
+        write_whole(&link, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(write_whole(&socket, b"x").is_err());
+        assert!(fs::symlink_metadata(&socket).unwrap().file_type().is_socket(), "it was replaced");
     }
 }

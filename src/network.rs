@@ -1,7 +1,7 @@
 //! From a spec to its network: every layer with its shape and cost, before any tensor exists.
 
 use crate::spec::{Diagnostic, ModelSpec, Row};
-use nasgen_modules::{Copies, Error, Layers, NetworkRules, Role, Shape, Site, Source, round_channels};
+use nasgen_modules::{Copies, Error, Layers, NetworkRules, Node, Primitive, Role, Shape, Site, Source, round_channels};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -73,6 +73,12 @@ impl Network {
         }
     }
 
+    /// A norm that sees one value per channel of an image: it cannot learn from batches of one.
+    pub fn norm_of_one_value(&self) -> Option<&str> {
+        let is_one = |node: &&Node| matches!(node.primitive, Primitive::Norm(_)) && node.output.size() == Some([1, 1]);
+        self.layers.nodes().iter().find(is_one).map(|node| node.label.as_str())
+    }
+
     /// Parameters: trainable values.
     pub fn params(&self) -> u64 {
         self.rows.iter().map(|row| row.params).fold(0, u64::saturating_add)
@@ -119,6 +125,7 @@ impl Planner<'_> {
         for copy in 0..count {
             site.copy.index = copy;
             let layers = row.module.layers(&site).map_err(|error| at_block(row, error, &site))?;
+            reject_unread_inputs(row, &layers)?;
             planned.params = planned.params.saturating_add(layers.params());
             planned.macs = planned.macs.saturating_add(layers.macs());
             planned.output = layers.output();
@@ -211,6 +218,18 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+fn reject_unread_inputs(row: &Row, layers: &Layers) -> Result<(), Diagnostic> {
+    let reads = |input| {
+        let source = Source::Input(input);
+        layers.output_source() == source || layers.nodes().iter().any(|node| node.inputs.contains(&source))
+    };
+    if (0..layers.inputs().len()).all(reads) {
+        return Ok(());
+    }
+    let message = format!("{} takes one input, got {}; put Concat or Add before it", row.block, layers.inputs().len());
+    Err(row.place.from_diagnostic(message))
 }
 
 fn at_block(row: &Row, error: Error, site: &Site) -> Diagnostic {

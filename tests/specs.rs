@@ -97,6 +97,10 @@ const WRONG: &[(&str, Case)] = &[
         "unequal shapes to add",
         rows("  - [-1, 1, Conv, [16, 3]]\n  - [-1, 1, Conv, [24, 3]]\n  - [[0, 1], 1, Add, []]\n"),
     ),
+    ("two inputs for one", rows("  - [-1, 1, Conv, [16, 3]]\n  - [[-1, -2], 1, Conv, [16, 3]]\n")),
+    ("number in quotes", rows("  - [1, Conv, [16, \"3\"]]\n")),
+    ("number too large", rows("  - [1, Conv, [16777216, 3]]\n")),
+    ("list for a channel", rows("  - [1, Conv, [[16], 3]]\n")),
     ("one shape to add", rows("  - [-1, 1, Conv, [16, 3]]\n  - [-1, 1, Add, []]\n")),
     (
         "row that nothing reads",

@@ -125,7 +125,7 @@ impl Primitive {
             (Self::Concat, [first, others @ ..]) => return concat_output(*first, others),
             (Self::Scale | Self::Add { .. } | Self::Concat, _) => {
                 let message = format!("{} needs two inputs or more, got {}", self.name(), inputs.len());
-                return Err(Error::row(message).help("give `from` a list of rows: [[-1, 4], 1, Add, []]".to_owned()));
+                return Err(Error::row(message).help("give `from` a list of rows, such as [-1, -2]".to_owned()));
             }
             (_, [input]) => *input,
             _ => return Err(Error::row(format!("{} takes one input, got {}", self.name(), inputs.len()))),

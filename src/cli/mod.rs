@@ -78,9 +78,9 @@ pub fn main_with(more: &[Block]) -> ExitCode {
 
 /// clap's own report. With `--json` a wrong command line is an object on stdout like every failure.
 fn usage(error: &clap::Error) -> ExitCode {
-    let json = std::env::args().any(|argument| argument == "--json");
+    let json = std::env::args_os().any(|argument| argument == "--json");
     if json && error.use_stderr() {
-        let failure = Failure::usage(error.to_string());
+        let failure = Failure::usage(error.to_string().trim_start_matches("error: "));
         Output::new(true).failure(&failure);
         return failure.code();
     }

@@ -16,17 +16,16 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     match &arguments.name {
         None => {
             let all = || json!({ "modules": blocks.iter().map(to_json).collect::<Vec<_>>() });
-            output.result(|| report::block_list(blocks), all);
+            output.result(|| report::block_list(blocks), all)
         }
         Some(name) => {
             let block = blocks.get(name).map_err(|error| {
                 let help = error.help.map_or_else(String::new, |help| format!("; {help}"));
                 Failure::usage(format!("{}{help}", error.message))
             })?;
-            output.result(|| report::block_details(block), || to_json(block));
+            output.result(|| report::block_details(block), || to_json(block))
         }
     }
-    Ok(())
 }
 
 fn to_json(block: &BlockEntry) -> Value {

@@ -1,6 +1,6 @@
 //! Results on stdout, everything else on stderr.
 
-use super::failure::{Failure, Message};
+use super::failure::{Failure, Kind, Message};
 use crate::spec::SpecError;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
@@ -19,10 +19,17 @@ impl Output {
     }
 
     /// The result: for people, or as one JSON object.
-    pub(super) fn result(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
+    pub(super) fn result(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> Result<(), Failure> {
         let text = if self.json { json().to_string() } else { text() };
-        // A reader that has seen enough (`| head`) closes the pipe: not an error.
-        let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
+        let mut stdout = std::io::stdout();
+        let written = writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush());
+        match written {
+            // A reader that has seen enough (`| head`) closes the pipe: not an error.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Failure::new(Kind::Failed, format!("cannot write to stdout: {error}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Something worth knowing that is not the result.

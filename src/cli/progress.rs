@@ -1,9 +1,8 @@
 //! How a training goes, on stderr: a moving line on a terminal, one line an epoch elsewhere.
-#![expect(clippy::print_stderr, reason = "this is a place that prints")]
 
 use crate::train::{EpochReport, Observer, StepReport};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 /// Shows a training's progress.
 pub(super) struct Progress {
@@ -32,7 +31,8 @@ impl Progress {
         for line in heading.into_iter().chain([line]) {
             match &self.bar {
                 Some(bar) => bar.println(line),
-                None => eprintln!("{line}"),
+                // Nobody reading along is no reason to stop.
+                None => drop(writeln!(std::io::stderr(), "{line}")),
             }
         }
     }

@@ -41,7 +41,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
-    if arguments.count > 1 && arguments.out.is_none() {
+    if arguments.count > 1 && arguments.out.as_ref().is_none_or(|out| out.as_os_str() == "-") {
         return Err(Failure::usage("--count over 1 needs --out FOLDER"));
     }
     let space = read_space(arguments.space.as_deref(), blocks)?;
@@ -52,13 +52,15 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
         budget: Budget { max_params: arguments.max_params, max_macs: arguments.max_macs },
         input: arguments.input.map(|[channels, height, width]| Shape::image(channels, height, width)),
     };
+    // `-` is stdout, as everywhere.
+    let out = arguments.out.as_ref().filter(|out| out.as_os_str() != "-");
     let mut written = Vec::new();
     let mut rejected = 0;
     for number in 0..arguments.count {
         let sample = sampler.sample(number).map_err(infeasible)?;
         rejected += sample.rejected;
-        match &arguments.out {
-            None => print_sample(&sample, output),
+        match out {
+            None => print_sample(&sample, output)?,
             Some(out) => {
                 let path = if arguments.count == 1 { out.clone() } else { out.join(format!("{:04}.yml", number + 1)) };
                 write(&path, &sample)?;
@@ -69,14 +71,12 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
             }
         }
     }
-    if arguments.out.is_some() {
-        let drawn = arguments.count;
-        output.result(
-            || next_steps(&written, rejected),
-            || json!({ "written": written, "drawn": drawn, "rejected": rejected }),
-        );
+    if out.is_none() {
+        return Ok(());
     }
-    Ok(())
+    let drawn = arguments.count;
+    let object = || json!({ "written": written, "drawn": drawn, "rejected": rejected });
+    output.result(|| next_steps(&written, rejected), object)
 }
 
 fn read_space(path: Option<&Path>, blocks: &Blocks) -> Result<Space, Failure> {
@@ -94,13 +94,16 @@ fn read_space(path: Option<&Path>, blocks: &Blocks) -> Result<Space, Failure> {
 }
 
 fn infeasible(error: SampleError) -> Failure {
-    Failure::new(Kind::NothingFits, error.to_string())
+    match error {
+        SampleError::Invalid(error) => error.into(),
+        error => Failure::new(Kind::NothingFits, error.to_string()),
+    }
 }
 
-fn print_sample(sample: &Sample, output: &Output) {
+fn print_sample(sample: &Sample, output: &Output) -> Result<(), Failure> {
     let text = sample.to_yaml();
     output
-        .result(|| text.clone(), || json!({ "written": [], "drawn": 1, "rejected": sample.rejected, "config": text }));
+        .result(|| text.clone(), || json!({ "written": [], "drawn": 1, "rejected": sample.rejected, "config": text }))
 }
 
 fn write(path: &Path, sample: &Sample) -> Result<(), Failure> {

@@ -24,8 +24,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     let source = SourceText::read(&arguments.config)?;
     let spec = ModelSpec::parse(&source, blocks)?;
     let network = plan(&source, &spec, input_shape(&spec, arguments.input))?;
-    output.result(|| report::network_table(&network), || to_json(&network));
-    Ok(())
+    output.result(|| report::network_table(&network), || to_json(&network))
 }
 
 /// Plans a spec; what does not fit points into the spec's file.

@@ -76,15 +76,20 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     if let Some(classes) = arguments.classes {
         spec = spec.with_classes(classes, blocks).map_err(|problem| Failure::usage(format!("--classes: {problem}")))?;
     }
-    let network = plan(&source, &spec, input_shape(&spec, arguments.input))?;
+    if let Some([channels, height, width]) = arguments.input {
+        (spec.input_channel, spec.input_size) = (channels, Some([height, width]));
+    }
+    let network = plan(&source, &spec, input_shape(&spec, None))?;
     network.notes.iter().for_each(|note| output.note(note));
 
     let data = load(arguments, &network, output)?;
     check_classes(&network, &data)?;
-    let parts = split(data, &settings.values)?;
+    let parts = split(data, &settings.values, output)?;
+    check_batch(&network, &parts, &settings.values)?;
     let folder = make_folder(arguments)?;
     folder.write("config.yaml", &settings.to_yaml(arguments, &network))?;
-    folder.write("model.yaml", &if arguments.classes.is_some() { spec.to_yaml() } else { source.text.clone() })?;
+    let changed = arguments.classes.is_some() || arguments.input.is_some();
+    folder.write("model.yaml", &if changed { spec.to_yaml() } else { source.text.clone() })?;
     let normalisation = Normalisation::of(&parts.train);
     let metadata = metadata(&spec, &network, &parts.classes, &normalisation, arguments.fit);
     let weights = Weights::initial(&network.layers, settings.values.seed);
@@ -105,8 +110,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     output.result(
         || report(&summary, &folder, arguments),
         || to_json(&summary, &folder, &network, &parts, arguments, executor.name()),
-    );
-    Ok(())
+    )
 }
 
 /// The executor that was asked for, else the fastest that can run on the device.
@@ -153,7 +157,7 @@ fn check_classes(network: &Network, data: &Dataset) -> Result<(), Failure> {
         ))),
         Some(classes) if classes != wanted => Err(Failure::usage(format!(
             "the network gives {classes} class scores, but {} has {wanted} classes; \
-             --classes {wanted} replaces the last layer",
+             --classes {wanted} replaces the last layer if it is a Linear or a FixedConv",
             data.name,
         ))),
         Some(_) => Ok(()),
@@ -170,7 +174,7 @@ struct Parts {
 
 /// The data's own validation split, else a stratified share of the training images. The test split
 /// is not touched.
-fn split(data: Dataset, settings: &TrainSettings) -> Result<Parts, Failure> {
+fn split(data: Dataset, settings: &TrainSettings, output: &Output) -> Result<Parts, Failure> {
     let Dataset { name, classes, train, validation, .. } = data;
     let (train, validation) = match validation {
         Some(validation) => (train, validation),
@@ -179,11 +183,28 @@ fn split(data: Dataset, settings: &TrainSettings) -> Result<Parts, Failure> {
             (train.subset(&learnt), train.subset(&measured))
         }
     };
+    let counts = validation.class_counts(classes.len());
+    let unmeasured: Vec<&str> =
+        classes.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| class.as_str()).collect();
+    if !unmeasured.is_empty() && !validation.is_empty() {
+        output.note(&format!("no validation image of {}: the measures say nothing of it", unmeasured.join(", ")));
+    }
     if validation.is_empty() {
         let message = format!("no image is left for validation; raise --val (now {})", settings.val);
         return Err(Failure::new(Kind::Data, message));
     }
     Ok(Parts { name, classes, train, validation })
+}
+
+/// A norm cannot learn from one value; that would show only in the first step.
+fn check_batch(network: &Network, parts: &Parts, settings: &TrainSettings) -> Result<(), Failure> {
+    match network.norm_of_one_value() {
+        Some(norm) if settings.batch.min(parts.train.len()) < 2 => Err(Failure::usage(format!(
+            "the norm `{norm}` sees one pixel of an image, so a batch of one gives it one value per channel; \
+             raise --batch, or --input"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn make_folder(arguments: &Arguments) -> Result<RunFolder, Failure> {
@@ -231,22 +252,30 @@ fn headline(parts: &Parts, network: &Network, folder: &RunFolder, arguments: &Ar
 fn report(summary: &Summary, folder: &RunFolder, arguments: &Arguments) -> String {
     let Summary { best, epochs, images_per_second, seconds } = summary;
     let run = folder.path().display();
+    // The run's own model has what --classes and --input changed.
+    let model = quoted(&format!("{run}/model.yaml"));
     let more = if matches!(arguments.data, Source::Synthetic) {
-        format!("nasgen train {} --data FOLDER_OF_YOUR_IMAGES", arguments.config.display())
+        format!("nasgen train {model} --data FOLDER_OF_YOUR_IMAGES --classes N")
     } else {
-        format!("nasgen train {} --data {} --epochs {}", arguments.config.display(), arguments.data, epochs * 2)
+        format!("nasgen train {model} --data {} --epochs {}", quoted(&arguments.data.to_string()), epochs * 2)
     };
     format!(
         "best    epoch {} of {epochs}: validation accuracy {:.1} %, macro-F1 {:.3}, loss {:.3}\n\
          time    {seconds:.0} s, {images_per_second:.0} images per second\n\
          files   {run}: best.safetensors, last.safetensors, results.csv, model.yaml, config.yaml\n\
          next:   {more}\n\
-         \x20       nasgen show {run}/model.yaml",
+         \x20       nasgen show {model}",
         best.epoch,
         best.validation.accuracy * 100.0,
         best.validation.macro_f1,
         best.validation.loss,
     )
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let plain = path.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+    if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 fn to_json(

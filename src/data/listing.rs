@@ -26,7 +26,9 @@ impl Listing {
         let mut entries = entries.map_err(failed)?;
         entries.retain(|entry| !is_hidden(&name(entry)));
         entries.sort();
-        let (folders, files) = entries.into_iter().partition(|entry| entry.is_dir());
+        let (folders, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.is_dir());
+        // Reading from a pipe or a socket would wait for ever.
+        let files = others.into_iter().filter(|entry| !entry.exists() || entry.is_file()).collect();
         Ok(Self { path: path.to_owned(), folders, files })
     }
 

@@ -276,6 +276,9 @@ impl CellsReader<'_> {
         let yaml = self.required(key)?;
         let options = yaml.get("choice").unwrap_or(yaml);
         let options = options.as_list().unwrap_or(std::slice::from_ref(options));
+        if options.is_empty() {
+            return Err(Diagnostic::new(format!("cells.{key}: wanted at least one module")).at(yaml.span));
+        }
         let mut names = Vec::new();
         for option in options {
             let Some(name) = option.as_str() else {

@@ -9,9 +9,12 @@ mod sample;
 pub use random::RandomDraw;
 pub use sample::{Attempt, Budget, Cost, MAX_ATTEMPTS, Sample, SampleError, Sampler};
 
-use crate::spec::{
-    Diagnostic, KEYS, SourceText, SpecError, scaled_repeat,
-    yaml::{self, Entry, Node, Yaml},
+use crate::{
+    chance::Chance,
+    spec::{
+        Diagnostic, KEYS, ModelSpec, SourceText, SpecError, scaled_repeat,
+        yaml::{self, Entry, Node, Yaml},
+    },
 };
 use cells::Cells;
 use nasgen_modules::{Blocks, Draw, Narrowing, Result, nearest};
@@ -21,6 +24,8 @@ use serde_json::json;
 /// The space that `nasgen sample` draws from when none is named.
 pub const DEFAULT: (&str, &str) = ("cells", include_str!("../../model_configs/spaces/cells.yml"));
 
+/// Draws that try out a space when it is read.
+const TRIES: u64 = 64;
 /// Keys that a space has beside those of a spec.
 const SPACE_KEYS: [&str; 1] = ["modules"];
 /// Keys of the language that no version understands yet.
@@ -64,12 +69,25 @@ impl Space {
         let mut reader = PatternReader::default();
         let space = Self::read(name, source, &tree, blocks, &mut reader);
         match space {
-            Some(space) if reader.diagnostics.is_empty() => Ok(space),
+            Some(space) if reader.diagnostics.is_empty() => space.try_out(blocks),
             _ => {
                 reader.diagnostics.sort_by_key(|diagnostic| diagnostic.span.unwrap_or_default().start);
                 Err(source.error(reader.diagnostics))
             }
         }
+    }
+
+    /// Draws a few specs: a value that no spec may have is a mistake in the space, and most show at
+    /// once.
+    fn try_out(self, blocks: &Blocks) -> Result<Self, SpecError> {
+        for number in 0..TRIES {
+            let mut draw = RandomDraw::new(Chance::new(0, "try out", number));
+            let Ok(tree) = self.resolve(&mut draw, blocks) else { continue };
+            if let Err(mistakes) = ModelSpec::read(&tree, blocks) {
+                return Err(self.source.error(mistakes));
+            }
+        }
+        Ok(self)
     }
 
     /// The text that diagnostics of its samples point into.

@@ -91,11 +91,11 @@ fn extremes(distribution: &Distribution) -> Vec<Value> {
     }
 }
 
-/// Every name that the block asks for in some role, found by asking it.
+/// Every name that the block asks for as a cell, found by asking it.
 fn asked_names(block: &BlockEntry) -> BTreeSet<String> {
     let narrowing = Narrowing::new();
     let mut names = BTreeSet::new();
-    for role in [Role::Row, Role::NormalCell, Role::ReductionCell] {
+    for role in [Role::NormalCell, Role::ReductionCell] {
         for stream in 0..16 {
             let mut draw = super::RandomDraw::new(Chance::new(0, "try out", stream));
             // A role that the block cannot play asks for nothing.

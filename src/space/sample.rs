@@ -56,6 +56,8 @@ impl Sample {
 
 /// One draw, whether it fits or not.
 pub enum Attempt {
+    /// A value that no spec may have: the space itself is wrong.
+    Invalid(Vec<Diagnostic>),
     /// A network that stands.
     Network(Map<String, Value>, Box<Network>),
     /// Layers that cannot stand on each other, with the first reason.
@@ -65,6 +67,9 @@ pub enum Attempt {
 /// Why no network could be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
+    /// The space gives a value that no spec may have.
+    #[error(transparent)]
+    Invalid(SpecError),
     /// Every draw of [`MAX_ATTEMPTS`] was over the budget.
     #[error("none of {attempts} networks drawn from `{space}` fits the budget; the smallest found has {} parameters and {} MACs", smallest.params, smallest.macs)]
     OverBudget {
@@ -111,6 +116,7 @@ impl Sampler<'_> {
         for rejected in 0..MAX_ATTEMPTS {
             draw.restart();
             match self.attempt(&mut draw, number) {
+                Attempt::Invalid(mistakes) => return Err(SampleError::Invalid(self.space.source().error(mistakes))),
                 Attempt::Impossible(reason) => last = Some(reason),
                 Attempt::Network(file, network) => {
                     let cost = Cost { params: network.params(), macs: network.macs() };
@@ -137,27 +143,29 @@ impl Sampler<'_> {
 
     /// One draw, with everything recorded.
     pub fn attempt(&self, draw: &mut RandomDraw, number: u64) -> Attempt {
-        match self.draw_spec(draw) {
-            Ok((tree, network)) => Attempt::Network(self.file(&tree, &draw.draws, number), network),
-            Err(diagnostic) => Attempt::Impossible(diagnostic),
-        }
-    }
-
-    fn draw_spec(&self, draw: &mut RandomDraw) -> Result<(Yaml, Box<Network>), Diagnostic> {
-        let tree = self.space.resolve(draw, self.blocks);
-        let tree = tree.map_err(|error| Diagnostic::new(error.message).help(error.help))?;
-        let spec = self.read(&tree)?;
+        let tree = match self.space.resolve(draw, self.blocks) {
+            Ok(tree) => tree,
+            Err(error) => return Attempt::Invalid(vec![Diagnostic::new(error.message).help(error.help)]),
+        };
+        let spec = match ModelSpec::read(&tree, self.blocks) {
+            Ok(spec) => spec,
+            Err(mistakes) => return Attempt::Invalid(mistakes),
+        };
         let [height, width] = spec.input_size.unwrap_or([32, 32]);
         let input = self.input.unwrap_or(Shape::image(spec.input_channel, height, width));
-        Ok((tree, Box::new(Network::plan(&spec, input)?)))
-    }
-
-    fn read(&self, tree: &Yaml) -> Result<ModelSpec, Diagnostic> {
-        ModelSpec::read(tree, self.blocks).map_err(|mut diagnostics| diagnostics.swap_remove(0))
+        match Network::plan(&spec, input) {
+            Ok(network) => Attempt::Network(self.file(&tree, &draw.draws, number), Box::new(network)),
+            Err(reason) => Attempt::Impossible(reason),
+        }
     }
 
     fn file(&self, tree: &Yaml, draws: &Map<String, Value>, number: u64) -> Map<String, Value> {
         let Value::Object(mut file) = tree.to_json() else { return Map::new() };
+        // What the budget was counted for is part of the spec.
+        if let Some(Shape::Image { channels, height, width }) = self.input {
+            file.insert("input_channel".into(), json!(channels));
+            file.insert("input_size".into(), json!([height, width]));
+        }
         let sample = json!({ "space": self.space.name, "seed": self.seed, "number": number, "draws": draws });
         file.insert("sample".into(), sample);
         file

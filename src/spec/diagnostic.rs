@@ -85,7 +85,9 @@ impl SourceText {
         }
         let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|error| failed(format!("it is not a text file: {error}")))?;
-        Ok(Self { name: name.clone(), text })
+        // Some editors begin a file with a mark of its byte order.
+        let text = text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned);
+        Ok(Self { name, text })
     }
 
     /// These errors about this text, as one error.

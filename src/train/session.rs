@@ -120,6 +120,11 @@ pub fn train(
     let images = session.images_per_epoch();
     for epoch in 1..=settings.epochs {
         let report = session.epoch(executor, epoch, observer)?;
+        if !report.validation.loss.is_finite() {
+            let (loss, learning_rate) = (report.validation.loss, report.learning_rate);
+            let steps = session.steps();
+            return Err(TrainError::Diverged { epoch, step: steps, steps, loss, learning_rate });
+        }
         folder.append(&report)?;
         let metadata = with_epoch(metadata, &report);
         let weights = executor.weights()?;
