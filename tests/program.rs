@@ -81,6 +81,44 @@ fn sample_writes_files_or_prints_and_says_what_it_did() {
 }
 
 #[test]
+fn a_dash_is_stdout_and_a_stdout_that_fails_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, printed, _) = nasgen(folder.path(), "sample --out -");
+    assert!(code == 0 && printed.contains("backbone:") && !folder.path().join("-").exists());
+    if Path::new("/dev/full").exists() {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nasgen"));
+        let status = command.arg("modules").stdout(full).stderr(std::process::Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(1));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn training_goes_on_when_nobody_reads_its_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cfg.yml"), SPEC).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nasgen"));
+    command.args(["train", "cfg.yml", "--input", "3x8x8", "--epochs", "1", "--run", "out"]).current_dir(folder.path());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = command.stderr(writer).stdout(std::process::Stdio::null()).status().unwrap();
+    assert!(status.success(), "{status}");
+    let model = fs::read_to_string(folder.path().join("out/model.yaml")).unwrap();
+    assert!(model.contains("input_size: [8, 8]"), "what --input changed is in the run's model");
+}
+
+#[test]
+fn a_norm_that_would_see_one_value_is_refused_before_training() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cfg.yml"), "backbone:\n  - [1, GlobalAvgPool, []]\n  - [1, FixedConv, [10, 1]]\n")
+        .unwrap();
+    let (code, _, stderr) = nasgen(folder.path(), "train cfg.yml --batch 1");
+    assert_eq!(code, 2);
+    assert!(stderr.contains("raise --batch"), "{stderr}");
+}
+
+#[test]
 fn mistakes_end_with_the_documented_exit_code_and_one_json_object() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("cfg.yml"), SPEC).unwrap();

@@ -87,6 +87,28 @@ fn every_sample_is_a_complete_spec_within_its_budget() {
 }
 
 #[test]
+fn the_shipped_samples_are_those_that_their_commands_draw() {
+    let (space, blocks) = (default_space(), Blocks::builtin());
+    for (name, seed, macs) in [("sampled_small", 11, 3_000_000), ("sampled_medium", 18, 30_000_000)] {
+        let text = std::fs::read_to_string(crate::repository(&format!("model_configs/{name}.yml"))).unwrap();
+        let budget = Budget { max_params: None, max_macs: Some(macs) };
+        let sample = Sampler { budget, ..sampler(&space, &blocks, seed) }.sample(0).unwrap();
+        assert!(text.ends_with(&format!("\n{}", sample.to_yaml())), "{name}");
+    }
+}
+
+#[test]
+fn the_input_that_a_budget_was_counted_for_is_in_the_file() {
+    let (space, blocks) = (default_space(), Blocks::builtin());
+    let budget = Budget { max_params: None, max_macs: Some(500_000) };
+    let sampler = Sampler { budget, input: Some(Shape::image(1, 16, 12)), ..sampler(&space, &blocks, 0) };
+    let sample = sampler.sample(0).unwrap();
+    let source = SourceText { name: "sample".into(), text: sample.to_yaml() };
+    let spec = ModelSpec::parse(&source, &blocks).unwrap();
+    assert_eq!((spec.input_channel, spec.input_size), (1, Some([16, 12])));
+}
+
+#[test]
 fn a_sample_depends_on_its_number_and_not_on_those_before_it() {
     let (space, blocks) = (default_space(), Blocks::builtin());
     let sampler = sampler(&space, &blocks, 1);
@@ -197,6 +219,10 @@ fn wrong_spaces_get_the_documented_errors() {
         cells("n: 1, nc: Conv, rc: MaxPool, mode: wild, stage: 2"),
         cells("n: 1, nc: Conv, rc: MaxPool, final_rc: true, rc_first: true"),
         cells("n: 1, nc: Conv, rc: MaxPool, stages: 99"),
+        cells("n: 1, nc: [], rc: MaxPool"),
+        row("[1, Conv, [16, 3, 1, null, 1, {choice: [ReLU, Hardswsh]}]]"),
+        row("[1, Conv, [{int: [8, 16], foo: 1}, 3]]"),
+        "train: {lr: {float: [-1, 1]}}\nbackbone:\n  - [1, Conv, [16, 3]]\n".to_owned(),
         modules("{Convv: {out: 3}}"),
         modules("{Conv: {groups: 3}}"),
         modules("{Conv: {kernel: {choice: [three]}}}"),
