@@ -102,8 +102,7 @@ fn infeasible(error: SampleError) -> Failure {
 
 fn print_sample(sample: &Sample, output: &Output) -> Result<(), Failure> {
     let text = sample.to_yaml();
-    output
-        .result(|| text.clone(), || json!({ "written": [], "drawn": 1, "rejected": sample.rejected, "config": text }))
+    output.result(|| text.clone(), || json!({ "written": [], "drawn": 1, "rejected": sample.rejected, "config": text }))
 }
 
 fn write(path: &Path, sample: &Sample) -> Result<(), Failure> {
