@@ -115,7 +115,7 @@ fn one_if(condition: bool) -> f32 {
     f32::from(u8::from(condition))
 }
 
-/// eˣ to about one unit in the last place: 2ⁿ · e^r with |r| ≤ ln 2 / 2, and a polynomial of degree
+/// eˣ to 2e-6 of its value (tested): 2ⁿ · e^r with |r| ≤ ln 2 / 2, and a polynomial of degree
 /// 6 for e^r. Unlike `f32::exp` it is plain arithmetic, so loops over it vectorise.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {

@@ -32,7 +32,7 @@ fn gather(images: &Tensor, seen: Vec<u32>, outside: f32) -> Result<Tensor> {
     Tensor::cat(&[images, &border], 2)?.index_select(&Tensor::new(seen, images.device())?, 2)
 }
 
-/// [`gather`] on the CPU, where candle's is a loop on one thread: a tenth of the time.
+/// [`gather`] on the CPU, where candle's is a loop on one thread.
 struct Gather {
     seen: Arc<Vec<u32>>,
     outside: f32,
