@@ -3,6 +3,7 @@
 //! Where to start: [`spec::ModelSpec`] is what a file says, [`network::Network`] what it means,
 //! `nasgen_modules` what it can name. ARCHITECTURE.md is the map.
 
+pub mod bench;
 pub mod chance;
 pub mod cli;
 pub mod data;

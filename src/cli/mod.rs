@@ -1,6 +1,7 @@
 //! The `nasgen` program: one file per command. Only here is anything printed, the environment
 //! read, or a device or a seed picked; the files wire parts together and hold no logic.
 
+mod bench;
 mod device;
 mod failure;
 mod modules;
@@ -32,6 +33,7 @@ const EXAMPLES: &str = "Examples:
   nasgen show cfg.yml                            its layers, parameters and MACs
   nasgen train cfg.yml                           train it on the built-in images
   nasgen train cfg.yml --data photos             … on a folder of class folders
+  nasgen bench cfg.yml --train                   how fast it trains
   nasgen modules InvertedResidualv3              what a block takes
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 data unusable, 4 training diverged,
@@ -39,6 +41,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 data unusable, 4 traini
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Arguments),
     Show(show::Arguments),
     Modules(modules::Arguments),
     Sample(sample::Arguments),
@@ -62,6 +65,7 @@ pub fn main_with(more: &[Block]) -> ExitCode {
     let output = Output::new(cli.json);
     let result =
         Blocks::with(more).map_err(|error| Failure::usage(error.to_string())).and_then(|blocks| match cli.command {
+            Command::Bench(arguments) => bench::run(&arguments, &blocks, &output),
             Command::Show(arguments) => show::run(&arguments, &blocks, &output),
             Command::Modules(arguments) => modules::run(&arguments, &blocks, &output),
             Command::Sample(arguments) => sample::run(&arguments, &blocks, &output),

@@ -63,7 +63,7 @@ pub(super) struct Arguments {
 
 /// The executors that a user can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum ExecutorName {
+pub(super) enum ExecutorName {
     Engine,
     Reference,
 }
@@ -114,7 +114,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
 }
 
 /// The executor that was asked for, else the fastest that can run on the device.
-fn executor(
+pub(super) fn executor(
     name: Option<ExecutorName>,
     network: &Network,
     weights: &Weights,
