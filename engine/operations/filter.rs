@@ -1,0 +1,279 @@
+//! Convolutions of every kind, with what follows them: bias, norm, activation.
+
+use super::{Size, norm::Normaliser};
+use crate::{
+    chunks,
+    operation::{Forward, Gradients, Operation, Run},
+};
+use std::ops::Range;
+
+/// Values of an output that are computed before the next operation looks at them: they stay in the
+/// second cache.
+const BLOCK: usize = 48 * 1024;
+
+/// A linear map from images to images, the same for each image.
+pub(crate) trait Filter: Send + Sync {
+    /// Of the images that go in.
+    fn input(&self) -> Size;
+    /// Of the images that come out.
+    fn output(&self) -> Size;
+    /// Number of weights.
+    fn weights(&self) -> usize;
+    /// Images that are best computed at a time, or a multiple of them.
+    fn images_at_a_time(&self) -> usize {
+        1
+    }
+    /// Whether the weights are so many that no thread should have its own sums for them.
+    fn is_heavy(&self) -> bool {
+        false
+    }
+    /// Applies the filter to some images.
+    fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]);
+    /// Gets ready for the backward methods.
+    fn prepare_backward(&mut self, _weights: &[f32]) {}
+    /// Gradients of some images from those of their outputs; added if `add`.
+    fn input_gradient(&self, weights: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool);
+    /// Adds the gradient of the weights from some images.
+    fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]);
+    /// Adds the gradient of the weights from all images, on all threads. Called if `is_heavy`.
+    fn weight_gradient_of_all(&mut self, _images: &[f32], _of_output: &[f32], _of_weights: &mut [f32]) {}
+}
+
+/// A filter with what follows it. Parameters: weights, then the bias if there is one, then the
+/// norm's.
+pub(crate) struct Filtered<F> {
+    filter: F,
+    bias: bool,
+    norm: Option<Normaliser>,
+    partials: Vec<f32>,
+}
+
+impl<F: Filter> Filtered<F> {
+    pub(crate) fn new(filter: F, bias: bool, norm: Option<Normaliser>) -> Self {
+        Self { filter, bias, norm, partials: Vec::new() }
+    }
+
+    /// Weights, bias (empty if there is none) and the norm's parameters.
+    fn split<'a>(&self, parameters: &'a [f32]) -> (&'a [f32], &'a [f32], &'a [f32]) {
+        let (weights, rest) = parameters.split_at(self.filter.weights());
+        let (bias, norm) = rest.split_at(if self.bias { self.filter.output().channels } else { 0 });
+        (weights, bias, norm)
+    }
+
+    /// Images whose outputs stay in the second cache.
+    fn images_per_block(&self) -> usize {
+        let least = self.filter.images_at_a_time();
+        (BLOCK / self.filter.output().values()).max(1).next_multiple_of(least)
+    }
+
+    /// Computes some images before the norm; `look` sees each piece while it is in the cache.
+    fn compute(
+        &self,
+        parameters: &[f32],
+        images: &[f32],
+        output: &mut [f32],
+        block: usize,
+        mut look: impl FnMut(&mut [f32]),
+    ) {
+        let (weights, bias, _) = self.split(parameters);
+        let (from, to) = (self.filter.input().values(), self.filter.output());
+        for (images, output) in images.chunks(block * from).zip(output.chunks_mut(block * to.values())) {
+            self.filter.apply(weights, images, output);
+            if !bias.is_empty() {
+                add_to_rows(bias, output);
+            }
+            look(output);
+        }
+    }
+
+    fn forward_in_training(
+        &mut self,
+        run: &Run,
+        parameters: &[f32],
+        input: &[f32],
+        saved: &mut [f32],
+        output: &mut [f32],
+    ) {
+        let Some(mut norm) = self.norm.take() else { unreachable!("only a norm differs in training") };
+        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        let ranges = chunks::ranges(run.images);
+        let mut sums = norm.take_chunks(ranges.len());
+        if self.filter.is_heavy() {
+            chunks::for_each_share(run.images, saved, to, |first, part| {
+                let images = part.len() / to;
+                self.compute(parameters, &input[first * from..][..images * from], part, images, |_| ());
+            });
+        }
+        let parts = saved.chunks_mut(chunks::images_per_chunk(run.images) * to);
+        let tasks: Vec<_> = ranges.into_iter().zip(parts).zip(&mut sums).collect();
+        chunks::run(tasks, run.images * to, |((images, part), sums)| {
+            if self.filter.is_heavy() {
+                return norm.measure(part, sums);
+            }
+            let images = &input[images.start * from..images.end * from];
+            self.compute(parameters, images, part, self.images_per_block(), |block| norm.measure(block, sums));
+        });
+        norm.settle(sums, self.split(parameters).2);
+        chunks::for_each(run.images, output, to, |first, part| norm.apply(&saved[first * to..][..part.len()], part));
+        self.norm = Some(norm);
+    }
+}
+
+impl<F: Filter> Operation for Filtered<F> {
+    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], saved: &mut [f32], output: &mut [f32]) {
+        if run.training && self.norm.is_some() {
+            return self.forward_in_training(run, parameters, inputs[0], saved, output);
+        }
+        if let Some(mut norm) = self.norm.take() {
+            norm.recall(self.split(parameters).2);
+            self.norm = Some(norm);
+        }
+        let this = &*self;
+        let (from, to) = (this.filter.input().values(), this.filter.output().values());
+        let work = |first: usize, part: &mut [f32]| {
+            let images = part.len() / to;
+            let block = if this.filter.is_heavy() { images } else { this.images_per_block() };
+            this.compute(parameters, &inputs[0][first * from..][..images * from], part, block, |block| {
+                if let Some(norm) = &this.norm {
+                    norm.apply_in_place(block);
+                }
+            });
+        };
+        if this.filter.is_heavy() {
+            chunks::for_each_share(run.images, output, to, work);
+        } else {
+            chunks::for_each(run.images, output, to, work);
+        }
+    }
+
+    fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>) {
+        let to = self.filter.output();
+        let mut norm = self.norm.take();
+        let ranges = chunks::ranges(run.images);
+        let (weights, bias, _) = self.split(forward.parameters);
+        let (of_filter, of_norm) = gradients.parameters.split_at_mut(weights.len() + bias.len());
+        if let Some(norm) = &mut norm {
+            let mut sums = norm.take_chunks(ranges.len());
+            let tasks = sums.iter_mut().zip(ranges.clone()).collect();
+            let (this, of_output) = (&*norm, &*gradients.output);
+            chunks::run(tasks, run.images * to.values(), |(sums, images)| {
+                let range = images.start * to.values()..images.end * to.values();
+                this.measure_gradient(&forward.saved[range.clone()], &of_output[range], sums);
+            });
+            norm.settle_gradient(sums, run.images * to.pixels(), of_norm);
+        }
+        self.filter.prepare_backward(weights);
+        let [of_input] = gradients.inputs else { unreachable!("a filter has one input") };
+        let pass =
+            Pass { norm: norm.as_ref(), weights, images: forward.inputs[0], saved: forward.saved, add: of_input.add };
+        if self.filter.is_heavy() {
+            self.backward_of_all(run, &pass, gradients.output, of_input.values, of_filter);
+        } else {
+            self.backward_by_chunks(run, &pass, gradients.output, of_input.values, of_filter);
+        }
+        self.norm = norm;
+    }
+
+    fn saves(&self) -> bool {
+        self.norm.is_some()
+    }
+
+    fn statistics(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
+        self.norm.as_mut().map_or_else(Vec::new, Normaliser::statistics)
+    }
+}
+
+/// What all parts of a backward pass read.
+struct Pass<'a> {
+    norm: Option<&'a Normaliser>,
+    weights: &'a [f32],
+    images: &'a [f32],
+    saved: &'a [f32],
+    add: bool,
+}
+
+impl<F: Filter> Filtered<F> {
+    /// Each chunk of images from end to end, with its own sums for the weights.
+    fn backward_by_chunks(
+        &mut self,
+        run: &Run,
+        pass: &Pass<'_>,
+        of_output: &mut [f32],
+        of_input: &mut [f32],
+        of_filter: &mut [f32],
+    ) {
+        let mut partials = std::mem::take(&mut self.partials);
+        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        let ranges = chunks::ranges(run.images);
+        let (chunk, count) = (chunks::images_per_chunk(run.images), ranges.len());
+        // Nobody may need the gradient of the input: then each part is empty.
+        let mut of_inputs: Vec<&mut [f32]> = of_input.chunks_mut(chunk * from).collect();
+        of_inputs.resize_with(count, Default::default);
+        let sums = chunks::zeroed(&mut partials, count, of_filter.len());
+        let tasks: Vec<_> = ranges.into_iter().zip(of_output.chunks_mut(chunk * to)).zip(of_inputs).zip(sums).collect();
+        let block = self.images_per_block();
+        chunks::run(tasks, run.images * to, |(((range, of_output), of_input), sums)| {
+            for (index, of_output) in of_output.chunks_mut(block * to).enumerate() {
+                let first = index * block;
+                let images = first..first + of_output.len() / to;
+                self.correct(pass, range.start + first, of_output);
+                if !of_input.is_empty() {
+                    let of_input = &mut of_input[images.start * from..images.end * from];
+                    self.filter.input_gradient(pass.weights, of_output, of_input, pass.add);
+                }
+                let (of_weights, of_bias) = sums.split_at_mut(pass.weights.len());
+                let images = &pass.images[(range.start + images.start) * from..(range.start + images.end) * from];
+                self.filter.weight_gradient(images, of_output, of_weights);
+                add_rows(of_output, of_bias);
+            }
+        });
+        chunks::add_all(&partials, of_filter);
+        self.partials = partials;
+    }
+
+    /// One kind of work after the other, each cut in its own way.
+    fn backward_of_all(
+        &mut self,
+        run: &Run,
+        pass: &Pass<'_>,
+        of_output: &mut [f32],
+        of_input: &mut [f32],
+        of_filter: &mut [f32],
+    ) {
+        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        let this = &*self;
+        chunks::for_each(run.images, of_output, to, |first, part| this.correct(pass, first, part));
+        let of_output = &*of_output;
+        let (of_weights, of_bias) = of_filter.split_at_mut(pass.weights.len());
+        add_rows(of_output, of_bias);
+        chunks::for_each_share(run.images, of_input, from, |first, part| {
+            let Range { start, end } = first..first + part.len() / from;
+            this.filter.input_gradient(pass.weights, &of_output[start * to..end * to], part, pass.add);
+        });
+        self.filter.weight_gradient_of_all(pass.images, of_output, of_weights);
+    }
+
+    /// Gradients before the norm from those after the activation; the images from `first` on.
+    fn correct(&self, pass: &Pass<'_>, first: usize, of_output: &mut [f32]) {
+        if let Some(norm) = pass.norm {
+            norm.correct(&pass.saved[first * self.filter.output().values()..][..of_output.len()], of_output);
+        }
+    }
+}
+
+/// Adds `row` to each row of `values`.
+fn add_to_rows(row: &[f32], values: &mut [f32]) {
+    for values in values.chunks_exact_mut(row.len()) {
+        values.iter_mut().zip(row).for_each(|(value, part)| *value += part);
+    }
+}
+
+/// Adds all rows of `values` to `sums`.
+fn add_rows(values: &[f32], sums: &mut [f32]) {
+    if sums.is_empty() {
+        return;
+    }
+    for row in values.chunks_exact(sums.len()) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+}
