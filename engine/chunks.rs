@@ -68,20 +68,17 @@ fn for_each_part(
     run(tasks, images * length, |(index, output)| work(index * part, output));
 }
 
-/// Runs `work` on every chunk of images, each with a zeroed sum of `length` values, and adds the
-/// sums to `total` in the order of the chunks.
+/// Runs `work` on every chunk of images, each with a zeroed sum of `length` values, and gives in
+/// `total` all sums together.
 pub(crate) fn sum_into(
     images: usize,
     partials: &mut Vec<f32>,
     total: &mut [f32],
     work: impl Fn(Range<usize>, &mut [f32]) + Sync + Send,
 ) {
-    if total.is_empty() {
-        return;
-    }
     let tasks = ranges(images).into_iter().zip(zeroed(partials, ranges(images).len(), total.len())).collect();
     run(tasks, usize::MAX, |(images, partial)| work(images, partial));
-    add_all(partials, total);
+    self::total(partials, total);
 }
 
 /// `count` sums of `length` zeros.
@@ -91,12 +88,11 @@ pub(crate) fn zeroed(partials: &mut Vec<f32>, count: usize, length: usize) -> st
     partials.chunks_mut(length.max(1))
 }
 
-/// Adds the sums in `partials` to `total`, in order.
-pub(crate) fn add_all(partials: &[f32], total: &mut [f32]) {
-    if total.is_empty() {
-        return;
-    }
-    for partial in partials.chunks(total.len()) {
+/// The sum of what chunks gave, in their order.
+pub(crate) fn total(partials: &[f32], total: &mut [f32]) {
+    let Some((first, others)) = partials.split_at_checked(total.len()) else { return };
+    total.copy_from_slice(first);
+    for partial in others.chunks_exact(total.len().max(1)) {
         for (total, part) in total.iter_mut().zip(partial) {
             *total += part;
         }

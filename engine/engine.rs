@@ -211,10 +211,10 @@ impl Engine {
     fn backward(&mut self, run: &Run) {
         let Self { plan, parameters, parameter_gradients, buffers, .. } = self;
         let Plan { steps, lengths, training: Assignment { values, gradients, .. }, .. } = plan;
-        parameter_gradients.fill(0.0);
         let length = |value: usize| run.images * lengths[value];
         let mut written = vec![false; lengths.len()];
         for step in steps.iter_mut().rev() {
+            // Nothing reads its output: its parameters' gradients stay 0.
             let Some(place) = gradients[step.output] else { continue };
             let mut of_output = std::mem::take(&mut buffers[place]);
             // An operation that reads a value twice gives it two gradients: the second has its own

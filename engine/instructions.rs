@@ -44,25 +44,28 @@ impl InstructionSet {
 
 /// Defines functions whose bodies are compiled for every instruction set, and which run the best of
 /// them that this processor has. The loops in a body must be plain enough for the compiler to
-/// vectorise; nothing in it is written for one instruction set.
+/// vectorise; nothing in it is written for one instruction set. `A` in it is the instruction set's
+/// [`crate::activation::Arithmetic`].
 macro_rules! vectorised {
     ($($(#[$attribute:meta])* fn $name:ident $(<$($generic:ident: $bound:path),+>)? ($($argument:ident: $type:ty),* $(,)?) $body:block)*) => {
         $(
             $(#[$attribute])*
             pub(crate) fn $name $(<$($generic: $bound),+>)? ($($argument: $type),*) {
+                use $crate::activation::{Arithmetic, Fused, Plain};
+
                 #[inline(always)]
-                fn body $(<$($generic: $bound),+>)? ($($argument: $type),*) $body
+                fn body<A: Arithmetic $($(, $generic: $bound)+)?>($($argument: $type),*) $body
 
                 #[cfg(target_arch = "x86_64")]
                 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
                 fn avx512 $(<$($generic: $bound),+>)? ($($argument: $type),*) {
-                    body($($argument),*)
+                    body::<Fused $($(, $generic)+)?>($($argument),*)
                 }
 
                 #[cfg(target_arch = "x86_64")]
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2 $(<$($generic: $bound),+>)? ($($argument: $type),*) {
-                    body($($argument),*)
+                    body::<Fused $($(, $generic)+)?>($($argument),*)
                 }
 
                 use $crate::instructions::InstructionSet;
@@ -73,7 +76,7 @@ macro_rules! vectorised {
                     #[cfg(target_arch = "x86_64")]
                     #[expect(unsafe_code, reason = "the processor has these instructions")]
                     InstructionSet::Avx2 => unsafe { avx2($($argument),*) },
-                    InstructionSet::Portable => body($($argument),*),
+                    InstructionSet::Portable => body::<Plain $($(, $generic)+)?>($($argument),*),
                 }
             }
         )*

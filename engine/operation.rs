@@ -26,7 +26,7 @@ pub(crate) trait Operation: Send {
     /// operation [`Self::saves`] and the run is a training one; backward sees it again.
     fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], saved: &mut [f32], output: &mut [f32]);
 
-    /// Adds to the gradients of the parameters, and gives each input its gradient. May overwrite
+    /// Overwrites the gradients of the parameters, and gives each input its gradient. May overwrite
     /// the gradient of the output.
     fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>);
 

@@ -1,11 +1,15 @@
 //! The inner loops that are written for registers. Each has a safe entry that checks, before it
 //! runs, that every address lies in its slice.
 
+mod columns;
 mod depthwise;
 mod product;
+mod transpose;
 
+pub(crate) use columns::{Right, product_by_columns};
 pub(crate) use depthwise::{DepthwiseFilter, DepthwiseGradient, Tap, filter_channels, gradient_of_filter};
 pub(crate) use product::{Outer, Product, Segment, outer, product};
+pub(crate) use transpose::transpose;
 
 /// Where the rows of a matrix begin.
 #[derive(Clone, Copy, Debug)]

@@ -150,8 +150,8 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize, const PART: bool>(
     }
 }
 
-/// `result[k][column] += Σ_row left[row][k] · right[row][column]` for the first `inner` values of
-/// each row of the left factor.
+/// `result[k][column] = Σ_row left[row][k] · right[row][column]`, or added to what is there, for the
+/// first `inner` values of each row of the left factor.
 pub(crate) struct Outer<'a> {
     pub(crate) rows: usize,
     /// Values of a left row, and rows of the result.
@@ -163,6 +163,7 @@ pub(crate) struct Outer<'a> {
     pub(crate) right_stride: usize,
     pub(crate) result: &'a mut [f32],
     pub(crate) result_stride: usize,
+    pub(crate) add: bool,
 }
 
 /// Rows that are summed before the sums are written back: what they read stays in the first cache.
@@ -179,7 +180,7 @@ impl Outer<'_> {
 }
 
 with_lanes! {
-    /// Adds a sum of outer products on this thread; rows are summed in order.
+    /// Computes a sum of outer products on this thread; rows are summed in order.
     fn outer(job: &mut Outer<'_>) {
         if job.rows == 0 || job.inner == 0 || job.columns == 0 {
             return;
@@ -248,10 +249,12 @@ unsafe fn outer_tile<L: Lanes, const R: usize, const V: usize, const PART: bool>
     unsafe {
         let result = job.result.as_mut_ptr().add(k * job.result_stride + column);
         let mut sums = [[L::zero(); V]; R];
-        for r in 0..R {
-            for v in 0..V {
-                let from = result.add(r * job.result_stride + v * L::COUNT);
-                sums[r][v] = load_column::<L, V, PART>(from, v, last);
+        if job.add || rows.start > 0 {
+            for r in 0..R {
+                for v in 0..V {
+                    let from = result.add(r * job.result_stride + v * L::COUNT);
+                    sums[r][v] = load_column::<L, V, PART>(from, v, last);
+                }
             }
         }
         let left = job.left.as_ptr().add(k);

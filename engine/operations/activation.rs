@@ -36,16 +36,16 @@ impl Operation for Activate {
 vectorised! {
     fn values<C: Curve>(curve: C, input: &[f32], output: &mut [f32]) {
         for (from, to) in input.iter().zip(output) {
-            *to = curve.value(*from);
+            *to = curve.value::<A>(*from);
         }
     }
 
     fn slopes<C: Curve>(curve: C, input: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool) {
         let terms = input.iter().zip(of_output).zip(of_input);
         if add {
-            terms.for_each(|((x, gradient), to)| *to += gradient * curve.slope(*x));
+            terms.for_each(|((x, gradient), to)| *to += gradient * curve.slope::<A>(*x));
         } else {
-            terms.for_each(|((x, gradient), to)| *to = gradient * curve.slope(*x));
+            terms.for_each(|((x, gradient), to)| *to = gradient * curve.slope::<A>(*x));
         }
     }
 }

@@ -1,18 +1,18 @@
 //! Convolution as a matrix product; what a window sees is read where it lies.
 
-use super::{Size, filter::Filter};
+use super::{
+    Size,
+    filter::{Filter, apply_in_shares, input_gradient_in_shares},
+};
 use crate::{
     chunks,
-    kernels::{Outer, Places, Product, Segment, Tap, outer, product},
+    kernels::{Outer, Places, Product, Right, Segment, Tap, outer, product, product_by_columns, transpose},
     window::{Correlation, Phase},
 };
 use nasgen_modules::Convolution;
 
 /// Values of a left factor that stay in the second cache while all columns are computed.
 const LEFT_VALUES: usize = 32 * 1024;
-
-/// Rows of the weights' gradient that one task computes.
-const ROWS_PER_TASK: usize = 32;
 
 /// A convolution in any number of groups, or a fully connected layer. Weights: taps × input channels
 /// of a group × output channels.
@@ -25,7 +25,7 @@ pub(crate) struct Convolve {
     windows: Option<Windows>,
     /// Taps × output channels × input channels of a group: for the gradient of the input.
     transposed: Vec<f32>,
-    padded: Vec<f32>,
+    room: Vec<f32>,
 }
 
 struct Windows {
@@ -50,14 +50,14 @@ impl Convolve {
             let backward_segments = backward.phases.iter().map(of_phase).collect();
             Windows { forward, backward, segments, backward_segments }
         });
-        Self { input, output, groups, taps: window.taps(), windows, transposed: Vec::new(), padded: Vec::new() }
+        Self { input, output, groups, taps: window.taps(), windows, transposed: Vec::new(), room: Vec::new() }
     }
 
     /// A fully connected layer.
     pub(crate) fn linear(inputs: usize, outputs: usize) -> Self {
         let size = |channels| Size { height: 1, width: 1, channels };
         let (input, output) = (size(inputs), size(outputs));
-        Self { input, output, groups: 1, taps: 1, windows: None, transposed: Vec::new(), padded: Vec::new() }
+        Self { input, output, groups: 1, taps: 1, windows: None, transposed: Vec::new(), room: Vec::new() }
     }
 
     /// Input and output channels of a group.
@@ -141,7 +141,7 @@ impl Filter for Convolve {
     }
 
     fn is_heavy(&self) -> bool {
-        self.weights() > 8 * self.output.values()
+        self.weights() > self.output.values()
     }
 
     fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]) {
@@ -239,19 +239,36 @@ impl Filter for Convolve {
 
     fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
         let Some(windows) = &self.windows else {
-            return self.weight_gradient_part(images, None, of_output, 0..self.inner(), of_weights);
+            return self.weight_gradient_part(images, None, of_output, 0..self.inner(), of_weights, true);
         };
         let table = &windows.forward;
         let blocks = images.chunks(table.images * self.input.values());
         for (images, of_output) in blocks.zip(of_output.chunks(table.images * self.output.values())) {
             table.with_padded(images, |source| {
-                self.weight_gradient_part(source, Some(windows), of_output, 0..self.inner(), of_weights);
+                self.weight_gradient_part(source, Some(windows), of_output, 0..self.inner(), of_weights, true);
             });
         }
     }
 
+    fn apply_to_all(&mut self, weights: &[f32], images: &[f32], output: &mut [f32]) {
+        let sizes = [output.len() / self.output.channels, self.input.channels, self.output.channels];
+        if self.is_one_matrix(sizes[0]) {
+            return product_by_columns(sizes, images, Right::Rows(weights), &mut self.room, output, false);
+        }
+        apply_in_shares(self, weights, images, output);
+    }
+
+    fn input_gradient_of_all(&mut self, weights: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool) {
+        let sizes = [of_output.len() / self.output.channels, self.output.channels, self.input.channels];
+        if self.is_one_matrix(sizes[0]) {
+            return product_by_columns(sizes, of_output, Right::Columns(weights), &mut self.room, of_input, add);
+        }
+        self.prepare_backward(weights);
+        input_gradient_in_shares(self, weights, of_output, of_input, add);
+    }
+
     fn weight_gradient_of_all(&mut self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
-        let mut padded = std::mem::take(&mut self.padded);
+        let mut padded = std::mem::take(&mut self.room);
         let this = &*self;
         let source = match &this.windows {
             Some(Windows { forward, .. }) if !forward.is_bare() => {
@@ -264,26 +281,30 @@ impl Filter for Convolve {
             }
             _ => images,
         };
-        let tasks = of_weights.chunks_mut(ROWS_PER_TASK * this.output.channels).enumerate().collect();
+        // A few tasks for each thread, whole tiles of rows.
+        let rows_per_task = (this.inner() / 16).next_multiple_of(8).clamp(8, 64);
+        let tasks = of_weights.chunks_mut(rows_per_task * this.output.channels).enumerate().collect();
         chunks::run(tasks, usize::MAX, |(index, part)| {
-            let first = index * ROWS_PER_TASK;
+            let first = index * rows_per_task;
             let rows = first..first + part.len() / this.output.channels;
             let Some(windows) = &this.windows else {
-                return this.weight_gradient_part(source, None, of_output, rows, part);
+                return this.weight_gradient_part(source, None, of_output, rows, part, false);
             };
             let table = &windows.forward;
             let blocks = source.chunks(table.images * table.padded_values());
-            for (source, of_output) in blocks.zip(of_output.chunks(table.images * this.output.values())) {
-                this.weight_gradient_part(source, Some(windows), of_output, rows.clone(), part);
+            for (block, (source, of_output)) in
+                blocks.zip(of_output.chunks(table.images * this.output.values())).enumerate()
+            {
+                this.weight_gradient_part(source, Some(windows), of_output, rows.clone(), part, block > 0);
             }
         });
-        self.padded = padded;
+        self.room = padded;
     }
 }
 
 impl Convolve {
-    /// Adds to some `rows` of the weights' gradient what some images, padded if there are windows,
-    /// give them.
+    /// What some images, padded if there are windows, give to some `rows` of the weights' gradient;
+    /// added if `add`.
     fn weight_gradient_part(
         &self,
         source: &[f32],
@@ -291,6 +312,7 @@ impl Convolve {
         of_output: &[f32],
         rows: std::ops::Range<usize>,
         of_weights: &mut [f32],
+        add: bool,
     ) {
         let (inputs, outputs) = self.share();
         let to = self.output.channels;
@@ -316,23 +338,15 @@ impl Convolve {
                     right_stride: to,
                     result: &mut of_weights[(start - rows.start) * to + group * outputs..],
                     result_stride: to,
+                    add,
                 });
             }
         }
     }
-}
 
-/// Rows of `columns` values become columns.
-fn transpose(from: &[f32], columns: usize, to: &mut [f32]) {
-    const TILE: usize = 16;
-    let rows = from.len() / columns;
-    for first_row in (0..rows).step_by(TILE) {
-        for first_column in (0..columns).step_by(TILE) {
-            for column in first_column..(first_column + TILE).min(columns) {
-                for row in first_row..(first_row + TILE).min(rows) {
-                    to[column * rows + row] = from[row * columns + column];
-                }
-            }
-        }
+    /// Whether `rows` rows of the output are so few that reading the weights is most of the work,
+    /// and one product gives them.
+    fn is_one_matrix(&self, rows: usize) -> bool {
+        self.windows.is_none() && self.groups == 1 && rows <= 512
     }
 }

@@ -5,14 +5,13 @@ use crate::{
     chunks,
     operation::{Forward, Gradients, Operation, Run},
 };
-use std::ops::Range;
 
 /// Values of an output that are computed before the next operation looks at them: they stay in the
 /// second cache.
 const BLOCK: usize = 48 * 1024;
 
 /// A linear map from images to images, the same for each image.
-pub(crate) trait Filter: Send + Sync {
+pub(crate) trait Filter: Send + Sync + Sized {
     /// Of the images that go in.
     fn input(&self) -> Size;
     /// Of the images that come out.
@@ -29,14 +28,50 @@ pub(crate) trait Filter: Send + Sync {
     }
     /// Applies the filter to some images.
     fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]);
-    /// Gets ready for the backward methods.
+    /// Gets ready for [`Self::input_gradient`].
     fn prepare_backward(&mut self, _weights: &[f32]) {}
     /// Gradients of some images from those of their outputs; added if `add`.
     fn input_gradient(&self, weights: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool);
     /// Adds the gradient of the weights from some images.
     fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]);
-    /// Adds the gradient of the weights from all images, on all threads. Called if `is_heavy`.
-    fn weight_gradient_of_all(&mut self, _images: &[f32], _of_output: &[f32], _of_weights: &mut [f32]) {}
+
+    /// Applies the filter to all images, on all threads.
+    fn apply_to_all(&mut self, weights: &[f32], images: &[f32], output: &mut [f32]) {
+        apply_in_shares(self, weights, images, output);
+    }
+
+    /// Gradients of all images, on all threads.
+    fn input_gradient_of_all(&mut self, weights: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool) {
+        self.prepare_backward(weights);
+        input_gradient_in_shares(self, weights, of_output, of_input, add);
+    }
+
+    /// The gradient of the weights from all images, on all threads. Called if [`Self::is_heavy`].
+    fn weight_gradient_of_all(&mut self, _images: &[f32], _of_output: &[f32], _of_weights: &mut [f32]) {
+        unreachable!("a filter that is heavy has its own");
+    }
+}
+
+/// Applies a filter to all images, the same number on each thread.
+pub(crate) fn apply_in_shares(filter: &impl Filter, weights: &[f32], images: &[f32], output: &mut [f32]) {
+    let (from, to) = (filter.input().values(), filter.output().values());
+    chunks::for_each_share(output.len() / to, output, to, |first, part| {
+        filter.apply(weights, &images[first * from..][..part.len() / to * from], part);
+    });
+}
+
+/// Gradients of all images, the same number on each thread.
+pub(crate) fn input_gradient_in_shares(
+    filter: &impl Filter,
+    weights: &[f32],
+    of_output: &[f32],
+    of_input: &mut [f32],
+    add: bool,
+) {
+    let (from, to) = (filter.input().values(), filter.output().values());
+    chunks::for_each_share(of_input.len() / from, of_input, from, |first, part| {
+        filter.input_gradient(weights, &of_output[first * to..][..part.len() / from * to], part, add);
+    });
 }
 
 /// A filter with what follows it. Parameters: weights, then the bias if there is one, then the
@@ -67,15 +102,9 @@ impl<F: Filter> Filtered<F> {
     }
 
     /// Computes some images before the norm; `look` sees each piece while it is in the cache.
-    fn compute(
-        &self,
-        parameters: &[f32],
-        images: &[f32],
-        output: &mut [f32],
-        block: usize,
-        mut look: impl FnMut(&mut [f32]),
-    ) {
+    fn compute(&self, parameters: &[f32], images: &[f32], output: &mut [f32], mut look: impl FnMut(&mut [f32])) {
         let (weights, bias, _) = self.split(parameters);
+        let block = self.images_per_block();
         let (from, to) = (self.filter.input().values(), self.filter.output());
         for (images, output) in images.chunks(block * from).zip(output.chunks_mut(block * to.values())) {
             self.filter.apply(weights, images, output);
@@ -83,6 +112,15 @@ impl<F: Filter> Filtered<F> {
                 add_to_rows(bias, output);
             }
             look(output);
+        }
+    }
+
+    /// Computes all images before the norm, in a way that reads the weights once.
+    fn compute_all(&mut self, parameters: &[f32], images: &[f32], output: &mut [f32]) {
+        let (weights, bias) = (&parameters[..self.filter.weights()], self.split(parameters).1);
+        self.filter.apply_to_all(weights, images, output);
+        if !bias.is_empty() {
+            add_to_rows(bias, output);
         }
     }
 
@@ -99,10 +137,7 @@ impl<F: Filter> Filtered<F> {
         let ranges = chunks::ranges(run.images);
         let mut sums = norm.take_chunks(ranges.len());
         if self.filter.is_heavy() {
-            chunks::for_each_share(run.images, saved, to, |first, part| {
-                let images = part.len() / to;
-                self.compute(parameters, &input[first * from..][..images * from], part, images, |_| ());
-            });
+            self.compute_all(parameters, input, saved);
         }
         let parts = saved.chunks_mut(chunks::images_per_chunk(run.images) * to);
         let tasks: Vec<_> = ranges.into_iter().zip(parts).zip(&mut sums).collect();
@@ -111,7 +146,7 @@ impl<F: Filter> Filtered<F> {
                 return norm.measure(part, sums);
             }
             let images = &input[images.start * from..images.end * from];
-            self.compute(parameters, images, part, self.images_per_block(), |block| norm.measure(block, sums));
+            self.compute(parameters, images, part, |block| norm.measure(block, sums));
         });
         norm.settle(sums, self.split(parameters).2);
         chunks::for_each(run.images, output, to, |first, part| norm.apply(&saved[first * to..][..part.len()], part));
@@ -128,47 +163,49 @@ impl<F: Filter> Operation for Filtered<F> {
             norm.recall(self.split(parameters).2);
             self.norm = Some(norm);
         }
+        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        if self.filter.is_heavy() {
+            self.compute_all(parameters, inputs[0], output);
+            if let Some(norm) = &self.norm {
+                chunks::for_each(run.images, output, to, |_, part| norm.apply_in_place(part));
+            }
+            return;
+        }
         let this = &*self;
-        let (from, to) = (this.filter.input().values(), this.filter.output().values());
-        let work = |first: usize, part: &mut [f32]| {
-            let images = part.len() / to;
-            let block = if this.filter.is_heavy() { images } else { this.images_per_block() };
-            this.compute(parameters, &inputs[0][first * from..][..images * from], part, block, |block| {
+        chunks::for_each(run.images, output, to, |first, part| {
+            let images = &inputs[0][first * from..][..part.len() / to * from];
+            this.compute(parameters, images, part, |block| {
                 if let Some(norm) = &this.norm {
                     norm.apply_in_place(block);
                 }
             });
-        };
-        if this.filter.is_heavy() {
-            chunks::for_each_share(run.images, output, to, work);
-        } else {
-            chunks::for_each(run.images, output, to, work);
-        }
+        });
     }
 
     fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>) {
         let to = self.filter.output();
         let mut norm = self.norm.take();
-        let ranges = chunks::ranges(run.images);
         let (weights, bias, _) = self.split(forward.parameters);
         let (of_filter, of_norm) = gradients.parameters.split_at_mut(weights.len() + bias.len());
         if let Some(norm) = &mut norm {
+            let ranges = chunks::ranges(run.images);
             let mut sums = norm.take_chunks(ranges.len());
-            let tasks = sums.iter_mut().zip(ranges.clone()).collect();
-            let (this, of_output) = (&*norm, &*gradients.output);
-            chunks::run(tasks, run.images * to.values(), |(sums, images)| {
-                let range = images.start * to.values()..images.end * to.values();
-                this.measure_gradient(&forward.saved[range.clone()], &of_output[range], sums);
+            let parts = gradients.output.chunks_mut(chunks::images_per_chunk(run.images) * to.values());
+            let tasks = sums.iter_mut().zip(ranges).zip(parts).collect();
+            let (this, saved) = (&*norm, forward.saved);
+            chunks::run(tasks, run.images * to.values(), |((sums, images), of_output)| {
+                this.measure_gradient(&saved[images.start * to.values()..images.end * to.values()], of_output, sums);
             });
             norm.settle_gradient(sums, run.images * to.pixels(), of_norm);
         }
-        self.filter.prepare_backward(weights);
+        let weights = &forward.parameters[..self.filter.weights()];
         let [of_input] = gradients.inputs else { unreachable!("a filter has one input") };
         let pass =
             Pass { norm: norm.as_ref(), weights, images: forward.inputs[0], saved: forward.saved, add: of_input.add };
         if self.filter.is_heavy() {
             self.backward_of_all(run, &pass, gradients.output, of_input.values, of_filter);
         } else {
+            self.filter.prepare_backward(weights);
             self.backward_by_chunks(run, &pass, gradients.output, of_input.values, of_filter);
         }
         self.norm = norm;
@@ -227,7 +264,7 @@ impl<F: Filter> Filtered<F> {
                 add_rows(of_output, of_bias);
             }
         });
-        chunks::add_all(&partials, of_filter);
+        chunks::total(&partials, of_filter);
         self.partials = partials;
     }
 
@@ -240,16 +277,16 @@ impl<F: Filter> Filtered<F> {
         of_input: &mut [f32],
         of_filter: &mut [f32],
     ) {
-        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        let to = self.filter.output().values();
         let this = &*self;
         chunks::for_each(run.images, of_output, to, |first, part| this.correct(pass, first, part));
         let of_output = &*of_output;
         let (of_weights, of_bias) = of_filter.split_at_mut(pass.weights.len());
+        of_bias.fill(0.0);
         add_rows(of_output, of_bias);
-        chunks::for_each_share(run.images, of_input, from, |first, part| {
-            let Range { start, end } = first..first + part.len() / from;
-            this.filter.input_gradient(pass.weights, &of_output[start * to..end * to], part, pass.add);
-        });
+        if !of_input.is_empty() {
+            self.filter.input_gradient_of_all(pass.weights, of_output, of_input, pass.add);
+        }
         self.filter.weight_gradient_of_all(pass.images, of_output, of_weights);
     }
 

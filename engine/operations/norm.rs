@@ -156,19 +156,20 @@ impl Normaliser {
         with_curve!(self.activation, curve => apply_in_place(curve, values, scale, shift));
     }
 
-    /// Adds pixels and gradients of a chunk to the sums that [`Self::settle_gradient`] needs.
-    pub(crate) fn measure_gradient(&self, pixels: &[f32], gradients: &[f32], chunk: &mut ChunkSums) {
-        let Lines { scale, shift, .. } = &self.lines;
-        for (rows, gradient) in pixels.chunks(ROWS * self.channels).zip(gradients.chunks(ROWS * self.channels)) {
+    /// Adds pixels and gradients of a chunk to the sums that [`Self::settle_gradient`] needs. May
+    /// change the gradients; [`Self::correct`] knows how.
+    pub(crate) fn measure_gradient(&self, pixels: &[f32], gradients: &mut [f32], chunk: &mut ChunkSums) {
+        let rows = ROWS * self.channels;
+        for (rows, gradients) in pixels.chunks(rows).zip(gradients.chunks_mut(rows)) {
             chunk.add(self.channels, |_, sums| {
                 with_curve!(self.activation, curve => {
-                    gradient_sums(curve, rows, gradient, scale, shift, &self.mean, sums);
+                    gradient_sums(curve, rows, gradients, &self.lines, &self.mean, sums);
                 });
             });
         }
     }
 
-    /// Adds to the gradients of the parameters, and prepares [`Self::correct`]. `count` is the
+    /// Gives the gradients of the parameters, and prepares [`Self::correct`]. `count` is the
     /// number of pixels in the batch.
     pub(crate) fn settle_gradient(&mut self, chunks: Vec<ChunkSums>, count: usize, of_parameters: &mut [f32]) {
         let (of_weights, of_biases) = of_parameters.split_at_mut(self.channels);
@@ -179,8 +180,8 @@ impl Normaliser {
             let total = |at: usize| chunks.iter().map(|chunk| chunk.sums[at]).sum::<f64>();
             let inverse = f64::from(self.inverse_deviation[channel]);
             let (of_bias, of_weight) = (total(channel), total(self.channels + channel) * inverse);
-            of_biases[channel] += of_bias as f32;
-            of_weights[channel] += of_weight as f32;
+            of_biases[channel] = of_bias as f32;
+            of_weights[channel] = of_weight as f32;
             // scale · (g − Σg / n − x̂ · Σ(g · x̂) / n), with x̂ = (x − mean) · inverse.
             let scale = f64::from(scale[channel]) / count as f64;
             let rise = -scale * of_weight * inverse;
@@ -190,7 +191,8 @@ impl Normaliser {
         self.chunks = chunks;
     }
 
-    /// Turns gradients after the activation into those before the norm.
+    /// Turns gradients after the activation, which [`Self::measure_gradient`] has seen, into those
+    /// before the norm.
     pub(crate) fn correct(&self, pixels: &[f32], gradients: &mut [f32]) {
         with_curve!(self.activation, curve => correct(curve, pixels, &self.lines, gradients));
     }
@@ -232,11 +234,11 @@ impl Operation for Normalise {
         let (values, input) = (self.values, forward.inputs[0]);
         let ranges = chunks::ranges(run.images);
         let mut sums = self.normaliser.take_chunks(ranges.len());
-        let tasks = sums.iter_mut().zip(ranges).collect();
-        let (normaliser, of_output) = (&self.normaliser, &*gradients.output);
-        chunks::run(tasks, run.images * values, |(sums, images)| {
-            let range = images.start * values..images.end * values;
-            normaliser.measure_gradient(&input[range.clone()], &of_output[range], sums);
+        let parts = gradients.output.chunks_mut(chunks::images_per_chunk(run.images) * values);
+        let tasks = sums.iter_mut().zip(ranges).zip(parts).collect();
+        let normaliser = &self.normaliser;
+        chunks::run(tasks, run.images * values, |((sums, images), of_output)| {
+            normaliser.measure_gradient(&input[images.start * values..images.end * values], of_output, sums);
         });
         let pixels = run.images * values / self.normaliser.channels;
         self.normaliser.settle_gradient(sums, pixels, gradients.parameters);
@@ -261,7 +263,7 @@ vectorised! {
             for channel in 0..channels {
                 let value = row[channel] - origin[channel];
                 sum[channel] += value;
-                square[channel] += value * value;
+                square[channel] = A::mul_add(value, value, square[channel]);
             }
         }
     }
@@ -271,7 +273,7 @@ vectorised! {
         let shift = &shift[..channels];
         for (from, to) in input.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
             for channel in 0..channels {
-                to[channel] = curve.value(from[channel] * scale[channel] + shift[channel]);
+                to[channel] = curve.value::<A>(A::mul_add(from[channel], scale[channel], shift[channel]));
             }
         }
     }
@@ -281,24 +283,27 @@ vectorised! {
         let shift = &shift[..channels];
         for row in values.chunks_exact_mut(channels) {
             for channel in 0..channels {
-                row[channel] = curve.value(row[channel] * scale[channel] + shift[channel]);
+                row[channel] = curve.value::<A>(A::mul_add(row[channel], scale[channel], shift[channel]));
             }
         }
     }
 
-    fn gradient_sums<C: Curve>(
-        curve: C, rows: &[f32], gradient: &[f32], scale: &[f32], shift: &[f32], mean: &[f32], sums: &mut [f32],
-    ) {
-        let channels = scale.len();
-        let (shift, mean) = (&shift[..channels], &mean[..channels]);
+    /// Sums of the gradients before the activation, and of these times the distance from the mean.
+    /// They replace the gradients where a curve's slope is costly, so that it is computed once.
+    fn gradient_sums<C: Curve>(curve: C, rows: &[f32], gradients: &mut [f32], lines: &Lines, mean: &[f32], sums: &mut [f32]) {
+        let channels = mean.len();
+        let (scale, shift) = (&lines.scale[..channels], &lines.shift[..channels]);
         let (sum, moment) = sums.split_at_mut(channels);
         let (sum, moment) = (&mut sum[..channels], &mut moment[..channels]);
-        for (row, gradient) in rows.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
+        for (row, gradient) in rows.chunks_exact(channels).zip(gradients.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 let x = row[channel];
-                let g = gradient[channel] * curve.slope(x * scale[channel] + shift[channel]);
+                let g = gradient[channel] * curve.slope::<A>(A::mul_add(x, scale[channel], shift[channel]));
                 sum[channel] += g;
-                moment[channel] += g * (x - mean[channel]);
+                moment[channel] = A::mul_add(g, x - mean[channel], moment[channel]);
+                if C::COSTLY {
+                    gradient[channel] = g;
+                }
             }
         }
     }
@@ -310,8 +315,12 @@ vectorised! {
         for (row, gradient) in input.chunks_exact(channels).zip(gradients.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 let x = row[channel];
-                let g = gradient[channel] * curve.slope(x * scale[channel] + shift[channel]);
-                gradient[channel] = scale[channel] * g + slope[channel] * x + offset[channel];
+                let g = if C::COSTLY {
+                    gradient[channel]
+                } else {
+                    gradient[channel] * curve.slope::<A>(A::mul_add(x, scale[channel], shift[channel]))
+                };
+                gradient[channel] = A::mul_add(scale[channel], g, A::mul_add(slope[channel], x, offset[channel]));
             }
         }
     }
