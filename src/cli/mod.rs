@@ -4,6 +4,7 @@
 mod bench;
 mod device;
 mod failure;
+mod interrupt;
 mod modules;
 mod output;
 mod progress;
@@ -33,11 +34,12 @@ const EXAMPLES: &str = "Examples:
   nasgen show cfg.yml                            its layers, parameters and MACs
   nasgen train cfg.yml                           train it on the built-in images
   nasgen train cfg.yml --data photos             … on a folder of class folders
+  nasgen train --resume runs/latest              go on with a training that was stopped
   nasgen bench cfg.yml --train                   how fast it trains
   nasgen modules InvertedResidualv3              what a block takes
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 data unusable, 4 training diverged,
-5 nothing fits the budget, 6 out of memory, 130/143 stopped";
+5 nothing fits the budget, 6 out of memory, 130/143 stopped and resumable";
 
 #[derive(Subcommand)]
 enum Command {

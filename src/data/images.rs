@@ -13,6 +13,9 @@ pub struct Images {
     pub pixels: Vec<u8>,
     /// One class number per image.
     pub labels: Vec<u32>,
+    /// One name per image that no other image of the data has: its path below the data's folder, or
+    /// its file and its number in it (from 1), such as `data_batch_1.bin:17`.
+    pub names: Vec<String>,
 }
 
 impl Images {
@@ -52,7 +55,8 @@ impl Images {
             pixels.extend_from_slice(self.image(index));
         }
         let labels = indices.iter().map(|&index| self.labels[index]).collect();
-        Self { pixels, labels, ..*self }
+        let names = indices.iter().map(|&index| self.names[index].clone()).collect();
+        Self { pixels, labels, names, ..*self }
     }
 
     /// How many images each of `classes` classes has.
@@ -91,7 +95,8 @@ mod tests {
     use super::*;
 
     fn three() -> Images {
-        Images { channels: 1, height: 1, width: 2, pixels: vec![1, 2, 3, 4, 5, 6], labels: vec![0, 2, 2] }
+        let names = ["a", "b", "c"].map(String::from).to_vec();
+        Images { channels: 1, height: 1, width: 2, pixels: vec![1, 2, 3, 4, 5, 6], labels: vec![0, 2, 2], names }
     }
 
     #[test]
@@ -104,6 +109,7 @@ mod tests {
     fn a_subset_keeps_the_order_asked_for() {
         let subset = three().subset(&[2, 0]);
         assert_eq!((subset.pixels, subset.labels), (vec![5, 6, 1, 2], vec![2, 0]));
+        assert_eq!(subset.names, ["c", "a"]);
     }
 
     #[test]

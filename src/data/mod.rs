@@ -20,6 +20,7 @@ mod order;
 mod picture;
 mod source;
 mod split;
+mod split_file;
 mod synthetic;
 mod tally;
 
@@ -32,3 +33,4 @@ pub use order::permutation;
 pub use picture::read_image;
 pub use source::Source;
 pub use split::stratified;
+pub use split_file::SplitFile;

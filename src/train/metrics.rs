@@ -1,7 +1,9 @@
 //! How good class scores are.
 
+use serde::{Deserialize, Serialize};
+
 /// Measures over a set of images.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Share of images whose highest score is their label's, in `0.0..=1.0`.
     pub accuracy: f64,
