@@ -9,6 +9,8 @@
 mod blocks;
 /// The engine against the reference.
 mod engine;
+/// Measures, and what trained networks say.
+mod evaluating;
 /// What must not lose data.
 mod faults;
 /// Committed expected outputs.

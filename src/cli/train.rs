@@ -14,14 +14,15 @@ use super::{
     show::{input_shape, parse_input, plan},
 };
 use crate::{
-    data::{Dataset, Fit, ImageFormat, Images, Normalisation, Source, SplitFile, stratified},
+    data::{Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source},
     engine,
+    evaluation::Interval,
     network::Network,
     numbers::{grouped, short},
     reference::{Mode, Reference},
     spec::{ModelSpec, SourceText, TrainSettings},
     train::{
-        self, Checkpoint, Divergence, Executor, Job, OptimizerRule, Origin, Problem, RunConfig, RunFolder,
+        self, Checkpoint, Description, Divergence, Executor, Job, OptimizerRule, Origin, Problem, RunConfig, RunFolder,
         RunFolderError, Summary, TrainError, TrainingData,
     },
     weights::Weights,
@@ -112,7 +113,7 @@ struct Prepared {
     config: RunConfig,
     spec: ModelSpec,
     network: Network,
-    parts: Parts,
+    parts: Partition,
     folder: RunFolder,
 }
 
@@ -181,7 +182,17 @@ fn go(prepared: &Prepared, from: Option<&Checkpoint>, output: &Output) -> Result
     let Prepared { config, spec, network, parts, folder } = prepared;
     let device = device::open(&config.device)?;
     let normalisation = Normalisation::of(&parts.train);
-    let metadata = metadata(spec, network, &parts.classes, &normalisation, config.fit);
+    let description = Description {
+        format: 1,
+        nasgen: env!("CARGO_PKG_VERSION").into(),
+        spec: spec.to_yaml(),
+        classes: parts.classes.clone(),
+        input: sides(network)?,
+        mean: normalisation.mean.clone(),
+        deviation: normalisation.deviation.clone(),
+        fit: config.fit.to_string(),
+    };
+    let metadata = json!(description);
     let weights = Weights::initial(&network.layers, config.settings.seed);
     let rule = OptimizerRule::of(&config.settings);
     let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
@@ -241,15 +252,21 @@ pub(super) fn executor(
     }
 }
 
-fn load(config: &RunConfig, network: &Network, output: &Output) -> Result<Parts, Failure> {
-    let Shape::Image { channels, height, width } = network.input else {
-        return Err(Failure::usage("the network takes no images"));
-    };
+fn load(config: &RunConfig, network: &Network, output: &Output) -> Result<Partition, Failure> {
+    let [channels, height, width] = sides(network)?;
     let format = ImageFormat { channels, height, width, fit: config.fit };
     let data = config.data.load(&format).map_err(|error| Failure::new(Kind::Data, error.to_string()))?;
     data.notes.iter().for_each(|note| output.note(note));
     check_classes(network, &data)?;
     split(data, &config.settings, output)
+}
+
+/// Channels, height and width of the images that the network takes.
+fn sides(network: &Network) -> Result<[usize; 3], Failure> {
+    match network.input {
+        Shape::Image { channels, height, width } => Ok([channels, height, width]),
+        _ => Err(Failure::usage("the network takes no images")),
+    }
 }
 
 fn check_classes(network: &Network, data: &Dataset) -> Result<(), Failure> {
@@ -268,50 +285,24 @@ fn check_classes(network: &Network, data: &Dataset) -> Result<(), Failure> {
     }
 }
 
-/// The images of a training.
-struct Parts {
-    name: String,
-    classes: Vec<String>,
-    train: Images,
-    validation: Images,
-    test: Option<Images>,
-}
-
-impl Parts {
-    fn split_file(&self) -> SplitFile {
-        let test = self.test.as_ref().map(|test| ("test", test));
-        let splits: Vec<(&str, &Images)> =
-            [("train", &self.train), ("val", &self.validation)].into_iter().chain(test).collect();
-        SplitFile::of(&splits, &self.classes)
-    }
-}
-
-/// The data's own validation split, else a stratified share of the training images. The test split
-/// is not looked at.
-fn split(data: Dataset, settings: &TrainSettings, output: &Output) -> Result<Parts, Failure> {
-    let Dataset { name, classes, train, validation, test, .. } = data;
-    let (train, validation) = match validation {
-        Some(validation) => (train, validation),
-        None => {
-            let (learnt, measured) = stratified(&train.labels, classes.len(), settings.val, settings.seed);
-            (train.subset(&learnt), train.subset(&measured))
-        }
-    };
-    let counts = validation.class_counts(classes.len());
-    let unmeasured: Vec<&str> =
-        classes.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| class.as_str()).collect();
-    if !unmeasured.is_empty() && !validation.is_empty() {
-        output.note(&format!("no validation image of {}: the measures say nothing of it", unmeasured.join(", ")));
-    }
-    if validation.is_empty() {
+/// The images to learn from and to measure on.
+fn split(data: Dataset, settings: &TrainSettings, output: &Output) -> Result<Partition, Failure> {
+    let parts = Partition::of(data, settings.val, settings.seed);
+    let counts = parts.validation.class_counts(parts.classes.len());
+    let unmeasured = parts.classes.iter().zip(counts).filter(|(_, count)| *count == 0);
+    let unmeasured: Vec<&str> = unmeasured.map(|(class, _)| class.as_str()).collect();
+    if parts.validation.is_empty() {
         let message = format!("no image is left for validation; raise --val (now {})", settings.val);
         return Err(Failure::new(Kind::Data, message));
     }
-    Ok(Parts { name, classes, train, validation, test })
+    if !unmeasured.is_empty() {
+        output.note(&format!("no validation image of {}: the measures say nothing of it", unmeasured.join(", ")));
+    }
+    Ok(parts)
 }
 
 /// A norm cannot learn from one value; that would show only in the first step.
-fn check_batch(network: &Network, parts: &Parts, settings: &TrainSettings) -> Result<(), Failure> {
+fn check_batch(network: &Network, parts: &Partition, settings: &TrainSettings) -> Result<(), Failure> {
     match network.norm_of_one_value() {
         Some(norm) if settings.batch.min(parts.train.len()) < 2 => Err(Failure::usage(format!(
             "the norm `{norm}` sees one pixel of an image, so a batch of one gives it one value per channel; \
@@ -332,20 +323,6 @@ fn make_folder(arguments: &Arguments, config: &Path) -> Result<RunFolder, Failur
     }
 }
 
-/// What a weights file says about itself.
-fn metadata(spec: &ModelSpec, network: &Network, classes: &[String], normalisation: &Normalisation, fit: Fit) -> Value {
-    json!({
-        "format": 1,
-        "nasgen": env!("CARGO_PKG_VERSION"),
-        "spec": spec.to_yaml(),
-        "classes": classes,
-        "input": network.input.dims(),
-        "mean": normalisation.mean,
-        "deviation": normalisation.deviation,
-        "fit": fit.to_string(),
-    })
-}
-
 fn headline(Prepared { config, network, parts, folder, .. }: &Prepared) -> String {
     format!(
         "data    {}: {} training and {} validation images, {} classes\n\
@@ -363,9 +340,10 @@ fn headline(Prepared { config, network, parts, folder, .. }: &Prepared) -> Strin
     )
 }
 
-fn report(summary: &Summary, Prepared { config, folder, .. }: &Prepared) -> String {
+fn report(summary: &Summary, Prepared { config, folder, parts, .. }: &Prepared) -> String {
     let Summary { best, epochs, images_per_second, seconds } = summary;
     let run = folder.path().display();
+    let interval = interval(best.validation.accuracy, &parts.validation);
     // The run's own model has what --classes and --input changed.
     let model = quoted(&format!("{run}/model.yaml"));
     let more = if matches!(config.data, Source::Synthetic) {
@@ -374,16 +352,24 @@ fn report(summary: &Summary, Prepared { config, folder, .. }: &Prepared) -> Stri
         format!("nasgen train {model} --data {} --epochs {}", quoted(&config.data.to_string()), epochs * 2)
     };
     format!(
-        "best    epoch {} of {epochs}: validation accuracy {:.1} %, macro-F1 {:.3}, loss {:.3}\n\
+        "best    epoch {} of {epochs}: validation accuracy {:.1} % (95 % interval {:.1} to {:.1}), macro-F1 {:.3}, loss {:.3}\n\
          time    {seconds:.0} s, {images_per_second:.0} images per second\n\
          files   {run}: best.safetensors, last.safetensors, results.csv, split.csv, model.yaml, config.yaml\n\
          next:   {more}\n\
-         \x20       nasgen show {model}",
+         \x20       nasgen eval {} · nasgen show {model}",
         best.epoch,
         best.validation.accuracy * 100.0,
+        interval.low * 100.0,
+        interval.high * 100.0,
         best.validation.macro_f1,
         best.validation.loss,
+        quoted(&run.to_string()),
     )
+}
+
+fn interval(accuracy: f64, images: &Images) -> Interval {
+    let count = images.len() as f64;
+    Interval::of((accuracy * count).round() as u64, images.len() as u64)
 }
 
 /// A path as a shell takes it.
@@ -409,6 +395,7 @@ fn to_json(summary: &Summary, prepared: &Prepared, executor: &str) -> Value {
             "accuracy": best.validation.accuracy,
             "macro_f1": best.validation.macro_f1,
             "loss": best.validation.loss,
+            "interval": interval(best.validation.accuracy, &parts.validation),
         },
         "images_per_second": summary.images_per_second,
         "seconds": summary.seconds,
@@ -444,7 +431,7 @@ fn stopped(error: &TrainError, kind: Kind, folder: &RunFolder) -> Failure {
     Failure::new(kind, format!("{error} and saved; go on with: nasgen train --resume {run}"))
 }
 
-fn executor_failure(message: &str) -> Failure {
+pub(super) fn executor_failure(message: &str) -> Failure {
     let out_of_memory = message.to_lowercase().contains("out of memory") || message.contains("OUT_OF_MEMORY");
     let kind = if out_of_memory { Kind::OutOfMemory } else { Kind::Failed };
     Failure::new(kind, message)

@@ -59,6 +59,21 @@ impl Images {
         Self { pixels, labels, names, ..*self }
     }
 
+    /// The same images, left and right exchanged.
+    #[must_use]
+    pub fn mirrored(&self) -> Self {
+        let mut mirrored = self.clone();
+        mirrored.pixels.chunks_exact_mut(self.width.max(1)).for_each(<[u8]>::reverse);
+        mirrored
+    }
+
+    /// Adds `more` images of the same size at the end.
+    pub fn append(&mut self, more: Self) {
+        self.pixels.extend(more.pixels);
+        self.labels.extend(more.labels);
+        self.names.extend(more.names);
+    }
+
     /// How many images each of `classes` classes has.
     ///
     /// # Panics
@@ -110,6 +125,11 @@ mod tests {
         let subset = three().subset(&[2, 0]);
         assert_eq!((subset.pixels, subset.labels), (vec![5, 6, 1, 2], vec![2, 0]));
         assert_eq!(subset.names, ["c", "a"]);
+    }
+
+    #[test]
+    fn mirrored_images_are_exchanged_row_by_row() {
+        assert_eq!(three().mirrored().pixels, [2, 1, 4, 3, 6, 5]);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use std::{collections::BTreeMap, path::Path};
 /// How many images a message names before it only counts.
 const NAMED: usize = 5;
 
+/// What images can be for.
+const SPLITS: [&str; 3] = ["train", "val", "test"];
+
 /// A run's `split.csv`: a line for every image, with what it is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SplitFile {
@@ -55,6 +58,34 @@ impl SplitFile {
         let written = self.rows.iter().try_for_each(|row| writer.serialize(row));
         let bytes = written.ok().and_then(|()| writer.into_inner().ok());
         String::from_utf8(bytes.expect("memory takes all that is written")).expect("rows of strings are a string")
+    }
+
+    /// The images of each split, `train`, `val` and `test`, as positions in `images`.
+    ///
+    /// # Errors
+    /// When an image is not among them, is of another class there, or is for something else.
+    pub(super) fn positions(&self, images: &Images, classes: &[String]) -> Result<[Vec<usize>; 3], DataError> {
+        let position: BTreeMap<&str, usize> =
+            images.names.iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
+        let mut positions = [const { Vec::new() }; 3];
+        let mut problems = Vec::new();
+        for Row { image, class, split, .. } in &self.rows {
+            let index = position.get(image.as_str()).copied();
+            let part = SPLITS.iter().position(|name| name == split);
+            match (index, part) {
+                (None, _) => problems.push(format!("{image} is not in the data")),
+                (_, None) => problems.push(format!("{image} is for `{split}`; wanted train, val or test")),
+                (Some(index), _) if classes[images.labels[index] as usize] != *class => {
+                    let actual = &classes[images.labels[index] as usize];
+                    problems.push(format!("{image} is of class {class} here, and of {actual} in the data"));
+                }
+                (Some(index), Some(part)) => positions[part].push(index),
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(positions),
+            false => Err(DataError::Split(listed(&problems, NAMED))),
+        }
     }
 
     /// In what way `now` is not what this file says: sentence fragments, none if all is the same.

@@ -1,6 +1,7 @@
 //! All that a training needs to go on as if it had never stopped.
 
-use super::{Metrics, State};
+use super::State;
+use crate::evaluation::Metrics;
 use crate::weights::{Array, Weights, WeightsError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -75,6 +76,11 @@ impl Checkpoint {
         let moments = self.state.moments.iter().map(|(name, array)| (format!("{OPTIMIZER}{name}"), array.clone()));
         let weights = self.state.weights.iter().map(|(name, array)| (name.to_owned(), array.clone()));
         weights.chain(moments).collect::<Weights>().save(path, &metadata)
+    }
+
+    /// Of the tensors of a weights file, those of the network.
+    pub fn network_tensors(tensors: Weights) -> Weights {
+        tensors.into_iter().filter(|(name, _)| !name.starts_with(OPTIMIZER)).collect()
     }
 
     /// Reads what [`Checkpoint::save`] wrote.

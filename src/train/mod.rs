@@ -1,14 +1,14 @@
 //! Training: what an executor must do, and the loop that drives one.
 
 mod checkpoint;
-mod metrics;
+mod description;
 mod run_config;
 mod run_folder;
 mod schedule;
 mod session;
 
 pub use checkpoint::{Best, Checkpoint, Progress};
-pub use metrics::Metrics;
+pub use description::Description;
 pub use run_config::{Origin, RunConfig, with_epochs};
 pub use run_folder::{RunFolder, RunFolderError};
 pub use schedule::{learning_rate, steps_per_epoch};

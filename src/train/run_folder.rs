@@ -1,7 +1,8 @@
 //! The folder of one training.
 
-use super::{Best, Checkpoint, EpochReport, Metrics};
+use super::{Best, Checkpoint, EpochReport};
 use crate::{
+    evaluation::Metrics,
     files,
     weights::{Weights, WeightsError},
 };

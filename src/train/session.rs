@@ -1,12 +1,13 @@
 //! The loop: epochs of steps, a validation after each, the best and the last weights kept.
 
 use super::{
-    Best, Checkpoint, Executor, ExecutorError, Metrics, Progress, RunFolder, RunFolderError, Step, learning_rate,
+    Best, Checkpoint, Executor, ExecutorError, Progress, RunFolder, RunFolderError, Step, learning_rate,
     steps_per_epoch,
 };
 use crate::{
     data::{Augmentation, Batch, Images, Normalisation, evaluation_batch, permutation, training_batch},
-    spec::TrainSettings,
+    evaluation::Metrics,
+    spec::{Metric, TrainSettings},
 };
 use serde_json::Value;
 use std::{
@@ -258,7 +259,7 @@ impl<'a> Session<'a> {
         let images_per_second = if done < steps { rate(images) } else { 0.0 };
         self.time.stepping += began.elapsed();
         let validation = self.validate(executor, epoch)?;
-        let is_best = self.progress.best.is_none_or(|best| is_better(&validation, &best.validation));
+        let is_best = self.progress.best.is_none_or(|best| is_better(settings.metric, &validation, &best.validation));
         let report = EpochReport {
             epoch,
             epochs: settings.epochs,
@@ -420,7 +421,32 @@ fn images_per_epoch(job: &Job<'_>) -> usize {
     (steps_per_epoch(images, job.settings.batch) * job.settings.batch).min(images)
 }
 
-/// Higher accuracy, or the same with lower loss.
-fn is_better(one: &Metrics, other: &Metrics) -> bool {
-    one.accuracy > other.accuracy || one.accuracy == other.accuracy && one.loss < other.loss
+/// Better by the metric, or the same with lower loss.
+fn is_better(metric: Metric, one: &Metrics, other: &Metrics) -> bool {
+    let (value, before) = (goodness(metric, one), goodness(metric, other));
+    value > before || value == before && one.loss < other.loss
+}
+
+/// Higher is better.
+fn goodness(metric: Metric, metrics: &Metrics) -> f64 {
+    match metric {
+        Metric::Accuracy => metrics.accuracy,
+        Metric::MacroF1 => metrics.macro_f1,
+        Metric::Loss => -metrics.loss,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metric_decides_what_is_better_and_the_loss_between_equals() {
+        let metrics = |accuracy, macro_f1, loss| Metrics { accuracy, macro_f1, loss };
+        let (one, other) = (metrics(0.8, 0.5, 1.0), metrics(0.7, 0.6, 0.9));
+        let wins = [Metric::Accuracy, Metric::MacroF1, Metric::Loss].map(|metric| is_better(metric, &one, &other));
+        assert_eq!(wins, [true, false, false]);
+        assert!(is_better(Metric::Accuracy, &metrics(0.8, 0.1, 0.5), &one));
+        assert!(!is_better(Metric::Loss, &one, &one));
+    }
 }

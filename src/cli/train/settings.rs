@@ -40,6 +40,9 @@ pub(super) struct SettingFlags {
     /// Share set aside for validation where the data has no validation split [default: 0.1].
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     val: Option<String>,
+    /// What "best" means: accuracy, macro_f1 or loss, on the validation images [default: accuracy].
+    #[arg(long, value_name = "NAME")]
+    metric: Option<String>,
     /// Decides weights, split, order and augmentation [default: 0].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<String>,
@@ -67,6 +70,7 @@ impl SettingFlags {
             ("flip", &self.flip),
             ("crop", &self.crop),
             ("val", &self.val),
+            ("metric", &self.metric),
             ("seed", &self.seed),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
