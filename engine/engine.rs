@@ -7,6 +7,7 @@ use crate::{
     loss::cross_entropy,
     operation::{Forward, Gradients, InputGradient, Rereads, Run},
     optimizer::{Optimizer, Rule},
+    parameters::Slot,
     plan::Plan,
 };
 use nasgen_modules::{Layers, Shape};
@@ -65,17 +66,12 @@ impl Engine {
     }
 
     fn load<'w>(&mut self, weights: impl Fn(&str) -> Option<&'w [f32]>) -> Result<(), EngineError> {
-        let find = |name: &str, length: usize| match weights(name) {
-            Some(values) if values.len() == length => Ok(values),
-            Some(values) => Err(EngineError(format!("`{name}`: wanted {length} values, got {}", values.len()))),
-            None => Err(EngineError(format!("`{name}` is missing"))),
-        };
         for slot in &self.plan.slots {
-            slot.write(find(&slot.name, slot.range.len())?, &mut self.parameters);
+            slot.write(find(&weights, &slot.name, slot.range.len())?, &mut self.parameters);
         }
         for step in &mut self.plan.steps {
             for (name, values) in step.operation.statistics() {
-                let found = find(&format!("{}.{name}", step.label), values.len())?;
+                let found = find(&weights, &format!("{}.{name}", step.label), values.len())?;
                 values.copy_from_slice(found);
             }
         }
@@ -101,6 +97,43 @@ impl Engine {
     pub fn gradients(&self) -> Vec<(String, Vec<f32>)> {
         let slots = self.plan.slots.iter();
         slots.map(|slot| (slot.name.clone(), slot.read(&self.parameter_gradients))).collect()
+    }
+
+    /// What the optimizer remembers: `{moment}.{parameter}` with PyTorch's names of the moments, shape,
+    /// values in PyTorch's order.
+    pub fn moments(&mut self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let Self { optimizer, plan, .. } = self;
+        let of_moment = |(moment, values): (&'static str, &mut Vec<f32>)| {
+            let tensor = |slot: &Slot| (format!("{moment}.{}", slot.name), slot.shape.clone(), slot.read(values));
+            plan.slots.iter().map(tensor).collect::<Vec<_>>()
+        };
+        optimizer.moments().into_iter().flat_map(of_moment).collect()
+    }
+
+    /// Steps that the optimizer has taken.
+    pub fn optimizer_steps(&self) -> u64 {
+        self.optimizer.steps as u64
+    }
+
+    /// Puts everything back to where [`Engine::tensors`], [`Engine::moments`] and
+    /// [`Engine::optimizer_steps`] once were, so that training goes on as if it had never stopped.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another size.
+    pub fn restore<'w>(
+        &mut self,
+        weights: impl Fn(&str) -> Option<&'w [f32]>,
+        moments: impl Fn(&str) -> Option<&'w [f32]>,
+        optimizer_steps: u64,
+    ) -> Result<(), EngineError> {
+        self.load(weights)?;
+        for (moment, values) in self.optimizer.moments() {
+            for slot in &self.plan.slots {
+                slot.write(find(&moments, &format!("{moment}.{}", slot.name), slot.range.len())?, values);
+            }
+        }
+        self.optimizer.steps = i32::try_from(optimizer_steps).unwrap_or(i32::MAX);
+        Ok(())
     }
 
     /// Class scores of `images` (images × channels × height × width) in evaluation mode.
@@ -260,6 +293,15 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+/// The `length` values of the tensor called `name`.
+fn find<'w>(tensors: &impl Fn(&str) -> Option<&'w [f32]>, name: &str, length: usize) -> Result<&'w [f32], EngineError> {
+    match tensors(name) {
+        Some(values) if values.len() == length => Ok(values),
+        Some(values) => Err(EngineError(format!("`{name}`: wanted {length} values, got {}", values.len()))),
+        None => Err(EngineError(format!("`{name}` is missing"))),
     }
 }
 

@@ -27,13 +27,22 @@ pub(crate) struct Optimizer {
     rule: Rule,
     first: Vec<f32>,
     second: Vec<f32>,
-    steps: i32,
+    /// Steps taken.
+    pub(crate) steps: i32,
 }
 
 impl Optimizer {
     pub(crate) fn new(rule: Rule, parameters: usize) -> Self {
         let second = if matches!(rule, Rule::AdamW { .. }) { parameters } else { 0 };
         Self { rule, first: vec![0.0; parameters], second: vec![0.0; second], steps: 0 }
+    }
+
+    /// The moments by PyTorch's names, each as long as the parameters.
+    pub(crate) fn moments(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
+        match self.rule {
+            Rule::Sgd { .. } => vec![("momentum_buffer", &mut self.first)],
+            Rule::AdamW { .. } => vec![("exp_avg", &mut self.first), ("exp_avg_sq", &mut self.second)],
+        }
     }
 
     /// Moves the parameters against their gradients.

@@ -8,6 +8,7 @@ pub mod chance;
 pub mod cli;
 pub mod data;
 pub mod engine;
+pub mod evaluation;
 pub mod files;
 pub mod network;
 pub mod numbers;
