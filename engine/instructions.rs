@@ -50,7 +50,7 @@ macro_rules! vectorised {
     ($($(#[$attribute:meta])* fn $name:ident $(<$($generic:ident: $bound:path),+>)? ($($argument:ident: $type:ty),* $(,)?) $body:block)*) => {
         $(
             $(#[$attribute])*
-            pub(crate) fn $name $(<$($generic: $bound),+>)? ($($argument: $type),*) {
+            fn $name $(<$($generic: $bound),+>)? ($($argument: $type),*) {
                 use $crate::activation::{Arithmetic, Fused, Plain};
 
                 #[inline(always)]

@@ -71,3 +71,6 @@ macro_rules! tiles {
     }};
 }
 use tiles;
+
+#[cfg(test)]
+mod tests;

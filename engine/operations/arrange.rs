@@ -3,6 +3,7 @@
 use super::Size;
 use crate::{
     chunks,
+    instructions::vectorised,
     operation::{Forward, Gradients, Operation, Rereads, Run},
 };
 use nasgen_modules::{Primitive, Shape};
@@ -11,8 +12,31 @@ use nasgen_modules::{Primitive, Shape};
 pub(crate) struct Arrange {
     /// Values of one image, by input.
     inputs: Vec<usize>,
-    /// (input, place in it) for each value of the output.
-    sources: Vec<(u32, u32)>,
+    /// Values of one image of the output.
+    output: usize,
+    /// The pieces of the output, in order.
+    pieces: Vec<Piece>,
+}
+
+/// Values that lie side by side in an input and in the output.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    input: u32,
+    from: u32,
+    to: u32,
+    length: u32,
+}
+
+/// Joins neighbours. `sources` has the (input, place in it) of each value of the output.
+fn pieces(sources: &[(u32, u32)]) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for (to, (input, from)) in sources.iter().enumerate() {
+        match pieces.last_mut() {
+            Some(last) if last.input == *input && last.from + last.length == *from => last.length += 1,
+            _ => pieces.push(Piece { input: *input, from: *from, to: to as u32, length: 1 }),
+        }
+    }
+    pieces
 }
 
 impl Arrange {
@@ -22,7 +46,7 @@ impl Arrange {
         let (first, to) = (sizes[0], Size::of(output));
         let place = |size: Size, pixel: usize, channel: usize| (pixel * size.channels + channel) as u32;
         let values = (0..to.pixels()).flat_map(|pixel| (0..to.channels).map(move |channel| (pixel, channel)));
-        let sources = match *primitive {
+        let sources: Vec<(u32, u32)> = match *primitive {
             Primitive::Flatten => {
                 // The vector is channels first, as PyTorch flattens.
                 (0..first.values()).map(|at| (0, place(first, at % first.pixels(), at / first.pixels()))).collect()
@@ -55,17 +79,17 @@ impl Arrange {
             }
             _ => return None,
         };
-        Some(Self { inputs: sizes.iter().map(|size| size.values()).collect(), sources })
+        let inputs = sizes.iter().map(|size| size.values()).collect();
+        Some(Self { inputs, output: sources.len(), pieces: pieces(&sources) })
     }
 }
 
 impl Operation for Arrange {
     fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
-        chunks::for_each(run.images, output, self.sources.len(), |first, output| {
-            for (image, output) in output.chunks_mut(self.sources.len()).enumerate() {
-                for (to, (input, place)) in output.iter_mut().zip(&self.sources) {
-                    let input = *input as usize;
-                    *to = inputs[input][(first + image) * self.inputs[input] + *place as usize];
+        chunks::for_each(run.images, output, self.output, |first, output| {
+            for (image, output) in output.chunks_mut(self.output).enumerate() {
+                for (input, (values, length)) in inputs.iter().zip(&self.inputs).enumerate() {
+                    copy_pieces(&self.pieces, input, &values[(first + image) * length..][..*length], output);
                 }
             }
         });
@@ -76,12 +100,8 @@ impl Operation for Arrange {
         for (input, of_input) in gradients.inputs.iter_mut().enumerate() {
             chunks::for_each(run.images, of_input.ready_for_sums(), self.inputs[input], |first, of_input| {
                 for (image, of_input) in of_input.chunks_mut(self.inputs[input]).enumerate() {
-                    let of_output = &of_output[(first + image) * self.sources.len()..];
-                    for (gradient, (source, place)) in of_output.iter().zip(&self.sources) {
-                        if *source as usize == input {
-                            of_input[*place as usize] += gradient;
-                        }
-                    }
+                    let of_output = &of_output[(first + image) * self.output..][..self.output];
+                    add_pieces_back(&self.pieces, input, of_output, of_input);
                 }
             });
         }
@@ -89,5 +109,24 @@ impl Operation for Arrange {
 
     fn rereads(&self) -> Rereads {
         Rereads::Nothing
+    }
+}
+
+vectorised! {
+    /// Copies the pieces that come from one input.
+    fn copy_pieces(pieces: &[Piece], input: usize, from: &[f32], to: &mut [f32]) {
+        for piece in pieces.iter().filter(|piece| piece.input as usize == input) {
+            let length = piece.length as usize;
+            to[piece.to as usize..][..length].copy_from_slice(&from[piece.from as usize..][..length]);
+        }
+    }
+
+    /// Adds the pieces that came from one input to it.
+    fn add_pieces_back(pieces: &[Piece], input: usize, from: &[f32], to: &mut [f32]) {
+        for piece in pieces.iter().filter(|piece| piece.input as usize == input) {
+            let length = piece.length as usize;
+            let parts = from[piece.to as usize..][..length].iter();
+            to[piece.from as usize..][..length].iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Size, norm::Normaliser};
 use crate::{
     chunks,
+    instructions::vectorised,
     operation::{Forward, Gradients, Operation, Run},
 };
 
@@ -298,19 +299,20 @@ impl<F: Filter> Filtered<F> {
     }
 }
 
-/// Adds `row` to each row of `values`.
-fn add_to_rows(row: &[f32], values: &mut [f32]) {
-    for values in values.chunks_exact_mut(row.len()) {
-        values.iter_mut().zip(row).for_each(|(value, part)| *value += part);
+vectorised! {
+    /// Adds `row` to each row of `values`.
+    fn add_to_rows(row: &[f32], values: &mut [f32]) {
+        for values in values.chunks_exact_mut(row.len()) {
+            values.iter_mut().zip(row).for_each(|(value, part)| *value += part);
+        }
     }
-}
 
-/// Adds all rows of `values` to `sums`.
-fn add_rows(values: &[f32], sums: &mut [f32]) {
-    if sums.is_empty() {
-        return;
-    }
-    for row in values.chunks_exact(sums.len()) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    /// Adds all rows of `values` to `sums`.
+    fn add_rows(values: &[f32], sums: &mut [f32]) {
+        if !sums.is_empty() {
+            for row in values.chunks_exact(sums.len()) {
+                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            }
+        }
     }
 }

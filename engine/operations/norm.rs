@@ -28,7 +28,7 @@ pub(crate) struct Normaliser {
 /// Per channel: `x · scale + shift` is the value before the activation; `slope` and `offset` correct
 /// its gradient for what the statistics owe to x.
 #[derive(Default)]
-pub(crate) struct Lines {
+struct Lines {
     scale: Vec<f32>,
     shift: Vec<f32>,
     slope: Vec<f32>,

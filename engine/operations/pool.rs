@@ -30,13 +30,7 @@ impl Operation for MaxPool {
         self.winners.resize(run.images * values, 0);
         let parts = output[..run.images * values].par_chunks_mut(values).zip(self.winners.par_chunks_mut(values));
         parts.zip(inputs[0].par_chunks(self.input.values())).for_each(|((output, winners), input)| {
-            let rows = output.chunks_mut(channels).zip(winners.chunks_mut(channels));
-            for (position, (output, winners)) in rows.enumerate() {
-                output.fill(f32::NEG_INFINITY);
-                for (_, pixel) in self.taps.at(position) {
-                    keep_larger(&input[*pixel as usize * channels..][..channels], *pixel, output, winners);
-                }
-            }
+            largest(&self.taps, input, output, winners, channels);
         });
     }
 
@@ -46,9 +40,7 @@ impl Operation for MaxPool {
         chunks::for_each(run.images, gradients.inputs[0].ready_for_sums(), to, |first, of_input| {
             for (image, of_input) in of_input.chunks_mut(to).enumerate() {
                 let range = (first + image) * from..(first + image + 1) * from;
-                for (at, (gradient, winner)) in of_output[range.clone()].iter().zip(&self.winners[range]).enumerate() {
-                    of_input[*winner as usize * channels + at % channels] += gradient;
-                }
+                give_to_winners(&of_output[range.clone()], &self.winners[range], of_input, channels);
             }
         });
     }
@@ -93,13 +85,7 @@ impl Operation for AveragePool {
         chunks::for_each(run.images, output, self.output.values(), |first, output| {
             let input = &inputs[0][first * self.input.values()..];
             for (output, input) in output.chunks_mut(self.output.values()).zip(input.chunks(self.input.values())) {
-                for (position, output) in output.chunks_mut(channels).enumerate() {
-                    output.fill(0.0);
-                    for (_, pixel) in self.taps.at(position) {
-                        add_to(&input[*pixel as usize * channels..][..channels], 1.0, output);
-                    }
-                    output.iter_mut().for_each(|value| *value *= self.factors[position]);
-                }
+                means(&self.taps, &self.factors, input, output, channels);
             }
         });
     }
@@ -110,12 +96,7 @@ impl Operation for AveragePool {
         chunks::for_each(run.images, gradients.inputs[0].ready_for_sums(), to, |first, of_input| {
             for (image, of_input) in of_input.chunks_mut(to).enumerate() {
                 let of_output = &of_output[(first + image) * from..][..from];
-                for (position, gradient) in of_output.chunks(channels).enumerate() {
-                    for (_, pixel) in self.taps.at(position) {
-                        let of_pixel = &mut of_input[*pixel as usize * channels..][..channels];
-                        add_to(gradient, self.factors[position], of_pixel);
-                    }
-                }
+                spread(&self.taps, &self.factors, of_output, of_input, channels);
             }
         });
     }
@@ -155,18 +136,51 @@ impl AdaptivePool {
 }
 
 vectorised! {
-    fn keep_larger(values: &[f32], pixel: u32, largest: &mut [f32], winners: &mut [u32]) {
-        for ((value, largest), winner) in values.iter().zip(largest).zip(winners) {
-            // A NaN wins, as in PyTorch, so that it is seen.
-            let wins = *value > *largest || value.is_nan();
-            *largest = if wins { *value } else { *largest };
-            *winner = if wins { pixel } else { *winner };
+    /// The largest value that each position sees, and the pixel that had it.
+    fn largest(taps: &Taps, input: &[f32], output: &mut [f32], winners: &mut [u32], channels: usize) {
+        let rows = output.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));
+        for (position, (output, winners)) in rows.enumerate() {
+            output.fill(f32::NEG_INFINITY);
+            for (_, pixel) in taps.at(position) {
+                let values = &input[*pixel as usize * channels..][..channels];
+                for ((value, largest), winner) in values.iter().zip(&mut *output).zip(&mut *winners) {
+                    // A NaN wins, as in PyTorch, so that it is seen.
+                    let wins = *value > *largest || value.is_nan();
+                    *largest = if wins { *value } else { *largest };
+                    *winner = if wins { *pixel } else { *winner };
+                }
+            }
         }
     }
 
-    fn add_to(values: &[f32], factor: f32, sums: &mut [f32]) {
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum += value * factor;
+    /// Gives each gradient to the pixel that won.
+    fn give_to_winners(gradients: &[f32], winners: &[u32], of_input: &mut [f32], channels: usize) {
+        for (gradients, winners) in gradients.chunks_exact(channels).zip(winners.chunks_exact(channels)) {
+            for (channel, (gradient, winner)) in gradients.iter().zip(winners).enumerate() {
+                of_input[*winner as usize * channels + channel] += gradient;
+            }
+        }
+    }
+
+    /// The sum of what each position sees, times its factor.
+    fn means(taps: &Taps, factors: &[f32], input: &[f32], output: &mut [f32], channels: usize) {
+        for (position, output) in output.chunks_exact_mut(channels).enumerate() {
+            output.fill(0.0);
+            for (_, pixel) in taps.at(position) {
+                let values = &input[*pixel as usize * channels..][..channels];
+                output.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            }
+            output.iter_mut().for_each(|value| *value *= factors[position]);
+        }
+    }
+
+    /// Adds each gradient, times its factor, to all that the position sees.
+    fn spread(taps: &Taps, factors: &[f32], gradients: &[f32], of_input: &mut [f32], channels: usize) {
+        for (position, gradients) in gradients.chunks_exact(channels).enumerate() {
+            for (_, pixel) in taps.at(position) {
+                let of_pixel = &mut of_input[*pixel as usize * channels..][..channels];
+                of_pixel.iter_mut().zip(gradients).for_each(|(sum, part)| *sum = A::mul_add(*part, factors[position], *sum));
+            }
         }
     }
 }

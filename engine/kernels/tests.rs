@@ -1,0 +1,318 @@
+//! Every kernel with every instruction set, over awkward sizes, in buffers that end at an unreadable
+//! page or begin after one.
+#![expect(unsafe_code, reason = "pages that nobody may read")]
+
+use super::{
+    DepthwiseFilter, DepthwiseGradient, Outer, Places, Product, Right, Segment, Tap, filter_channels,
+    gradient_of_filter, outer, product, product_by_columns,
+};
+use crate::instructions::tests::with_each_set;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use std::{
+    ffi::c_void,
+    num::NonZero,
+    ops::{Deref, DerefMut},
+    ptr::NonNull,
+};
+
+/// Which of its ends a buffer has at an unreadable page.
+#[derive(Clone, Copy, Debug)]
+enum Guard {
+    Before,
+    After,
+}
+
+const GUARDS: [Guard; 2] = [Guard::Before, Guard::After];
+
+/// Values between two unreadable pages, beside one of them.
+struct Guarded {
+    pages: NonNull<c_void>,
+    bytes: usize,
+    values: NonNull<f32>,
+    length: usize,
+}
+
+impl Guarded {
+    fn new(values: &[f32], guard: Guard) -> Self {
+        const PAGE: usize = 65536;
+        let inside = (values.len() * 4).next_multiple_of(PAGE).max(PAGE);
+        let bytes = inside + 2 * PAGE;
+        // SAFETY: the mapping is new; the first and the last page of it are made unreadable, and the
+        // values lie between them.
+        unsafe {
+            let all = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+            let pages = mmap_anonymous(None, NonZero::new(bytes).unwrap(), all, MapFlags::MAP_PRIVATE).unwrap();
+            mprotect(pages, PAGE, ProtFlags::PROT_NONE).unwrap();
+            mprotect(pages.byte_add(PAGE + inside), PAGE, ProtFlags::PROT_NONE).unwrap();
+            let offset = match guard {
+                Guard::Before => PAGE,
+                Guard::After => PAGE + inside - values.len() * 4,
+            };
+            let place = pages.byte_add(offset).cast::<f32>();
+            place.as_ptr().copy_from_nonoverlapping(values.as_ptr(), values.len());
+            Self { pages, bytes, values: place, length: values.len() }
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: this is the whole mapping, and nobody borrows from it any more.
+        unsafe { munmap(self.pages, self.bytes) }.unwrap();
+    }
+}
+
+impl Deref for Guarded {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `length` values were written there.
+        unsafe { std::slice::from_raw_parts(self.values.as_ptr(), self.length) }
+    }
+}
+
+impl DerefMut for Guarded {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: `length` values were written there, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.values.as_ptr(), self.length) }
+    }
+}
+
+/// Numbers without a pattern that sums could hide.
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let stream = nasgen_modules::randomness::Stream::new(seed, "kernels");
+    (0..count as u64).map(|index| stream.uniform(index) * 2.0 - 1.0).collect()
+}
+
+#[track_caller]
+fn close(actual: &[f32], expected: &[f64], what: &str) {
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        let distance = (f64::from(*actual) - expected).abs();
+        assert!(distance <= 1e-5 * expected.abs().max(1.0), "{what}: {actual} for {expected} at {index}");
+    }
+}
+
+const ROWS: [usize; 8] = [1, 2, 3, 5, 7, 8, 9, 17];
+const COLUMNS: [usize; 14] = [1, 3, 7, 8, 9, 15, 16, 17, 24, 33, 48, 49, 64, 100];
+
+#[test]
+fn products_of_rows_that_lie_anywhere() {
+    // Two pieces of a row, with a gap between them.
+    let segments = [Segment { left: 0, right: 0, length: 3 }, Segment { left: 5, right: 3, length: 4 }];
+    with_each_set(|set| {
+        for (rows, columns, guard) in cases(&ROWS) {
+            let stride = columns + 2;
+            let offsets: Vec<u32> = (0..rows as u32).map(|row| (row * 7) % (rows as u32 * 2)).collect();
+            let furthest = *offsets.iter().max().unwrap() as usize;
+            let left = Guarded::new(&numbers(furthest + 9, 1), guard);
+            let right = Guarded::new(&numbers(6 * stride + columns, 2), guard);
+            let before = numbers((rows - 1) * stride + columns, 3);
+            for add in [false, true] {
+                let mut result = Guarded::new(&before, guard);
+                product(&mut Product {
+                    rows,
+                    columns,
+                    segments: &segments,
+                    left: &left,
+                    left_places: Places::At(&offsets),
+                    right: &right,
+                    right_stride: stride,
+                    result: &mut result,
+                    result_places: Places::Every(stride),
+                    add,
+                });
+                let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
+                for row in 0..rows {
+                    for column in 0..columns {
+                        let term = |segment: &Segment, k: usize| {
+                            f64::from(left[offsets[row] as usize + segment.left + k])
+                                * f64::from(right[(segment.right + k) * stride + column])
+                        };
+                        let sum: f64 = segments.iter().flat_map(|s| (0..s.length).map(move |k| term(s, k))).sum();
+                        let place = &mut expected[row * stride + column];
+                        *place = sum + if add { *place } else { 0.0 };
+                    }
+                }
+                close(&result, &expected, &format!("{set:?} {rows}×{columns} {guard:?} add {add}"));
+            }
+        }
+    });
+}
+
+fn cases(rows: &'static [usize]) -> impl Iterator<Item = (usize, usize, Guard)> {
+    let sizes = rows.iter().flat_map(|rows| COLUMNS.iter().map(|columns| (*rows, *columns)));
+    sizes.flat_map(|(rows, columns)| GUARDS.into_iter().map(move |guard| (rows, columns, guard)))
+}
+
+#[test]
+fn sums_of_outer_products() {
+    with_each_set(|set| {
+        for (rows, columns, guard) in cases(&[1, 5, 128, 129, 300]) {
+            for inner in [1, 2, 3, 8, 9, 21] {
+                let offsets: Vec<u32> = (0..rows as u32).map(|row| row * 3).collect();
+                let left = Guarded::new(&numbers((rows - 1) * 3 + inner, 1), guard);
+                let right = Guarded::new(&numbers((rows - 1) * (columns + 1) + columns, 2), guard);
+                let before = numbers((inner - 1) * (columns + 2) + columns, 3);
+                for (add, places) in [(false, Places::Every(3)), (true, Places::At(&offsets))] {
+                    let mut result = Guarded::new(&before, guard);
+                    outer(&mut Outer {
+                        rows,
+                        inner,
+                        columns,
+                        left: &left,
+                        left_places: places,
+                        right: &right,
+                        right_stride: columns + 1,
+                        result: &mut result,
+                        result_stride: columns + 2,
+                        add,
+                    });
+                    let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
+                    for k in 0..inner {
+                        for column in 0..columns {
+                            let term = |row: usize| {
+                                f64::from(left[row * 3 + k]) * f64::from(right[row * (columns + 1) + column])
+                            };
+                            let place = &mut expected[k * (columns + 2) + column];
+                            *place = (0..rows).map(term).sum::<f64>() + if add { *place } else { 0.0 };
+                        }
+                    }
+                    close(&result, &expected, &format!("{set:?} {rows}×{inner}×{columns} {guard:?} add {add}"));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn products_by_columns_are_products() {
+    let mut room = Vec::new();
+    with_each_set(|set| {
+        for [rows, inner, columns] in [[1, 1, 1], [3, 5, 95], [8, 7, 96], [9, 33, 97], [2, 4, 300]] {
+            let (left, right) = (numbers(rows * inner, 1), numbers(inner * columns, 2));
+            let turned: Vec<f32> = (0..columns * inner).map(|at| right[at % inner * columns + at / inner]).collect();
+            for add in [false, true] {
+                let before = numbers(rows * columns, 3);
+                let sum = |at: usize| {
+                    let term = |k: usize| {
+                        f64::from(left[at / columns * inner + k]) * f64::from(right[k * columns + at % columns])
+                    };
+                    (0..inner).map(term).sum::<f64>() + if add { f64::from(before[at]) } else { 0.0 }
+                };
+                let expected: Vec<f64> = (0..rows * columns).map(sum).collect();
+                for right in [Right::Rows(&right), Right::Columns(&turned)] {
+                    let mut result = before.clone();
+                    product_by_columns([rows, inner, columns], &left, right, &mut room, &mut result, add);
+                    close(&result, &expected, &format!("{set:?} {rows}×{inner}×{columns} add {add}"));
+                }
+            }
+        }
+    });
+}
+
+const CHANNELS: [usize; 9] = [1, 7, 8, 9, 15, 16, 17, 24, 33];
+
+/// Taps and positions of a window over one row: the weights' rows are not in order.
+fn taps(count: usize, channels: usize) -> Vec<Tap> {
+    (0..count).map(|tap| Tap { weight: (tap * 5 + 2) % count, offset: tap * channels }).collect()
+}
+
+#[test]
+fn filters_of_single_channels() {
+    with_each_set(|set| {
+        for (positions, channels, guard) in [1, 2, 3, 7, 8, 9, 20].into_iter().flat_map(|positions| {
+            CHANNELS.into_iter().flat_map(move |channels| GUARDS.map(|guard| (positions, channels, guard)))
+        }) {
+            // A number of taps whose multiples of 5 are all different.
+            for count in [1, 4, 9, 49] {
+                let taps = taps(count, channels);
+                let places: Vec<u32> =
+                    (0..positions as u32).map(|at| (at * 3 % positions as u32) * channels as u32).collect();
+                let furthest = *places.iter().max().unwrap() as usize;
+                let input = Guarded::new(&numbers(furthest + count * channels, 1), guard);
+                let weights = Guarded::new(&numbers(count * channels, 2), guard);
+                let before = numbers(positions * channels, 3);
+                for add in [false, true] {
+                    let mut result = Guarded::new(&before, guard);
+                    filter_channels(&mut DepthwiseFilter {
+                        positions,
+                        channels,
+                        taps: &taps,
+                        input: &input,
+                        input_places: Places::At(&places),
+                        weights: &weights,
+                        result: &mut result,
+                        result_places: Places::Every(channels),
+                        add,
+                    });
+                    let value = |at: usize| {
+                        let (position, channel) = (at / channels, at % channels);
+                        let term = |tap: &Tap| {
+                            f64::from(input[places[position] as usize + tap.offset + channel])
+                                * f64::from(weights[tap.weight * channels + channel])
+                        };
+                        taps.iter().map(term).sum::<f64>() + if add { f64::from(before[at]) } else { 0.0 }
+                    };
+                    let expected: Vec<f64> = (0..before.len()).map(value).collect();
+                    close(&result, &expected, &format!("{set:?} {positions}×{channels}, {count} taps {guard:?}"));
+                }
+                let gradient = Guarded::new(&numbers(positions * channels, 4), guard);
+                let before = numbers(count * channels, 5);
+                let mut result = Guarded::new(&before, guard);
+                gradient_of_filter(&mut DepthwiseGradient {
+                    positions,
+                    channels,
+                    taps: &taps,
+                    input: &input,
+                    input_places: Places::At(&places),
+                    gradient: &gradient,
+                    result: &mut result,
+                });
+                let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
+                for tap in &taps {
+                    for channel in 0..channels {
+                        let term = |position: usize| {
+                            f64::from(input[places[position] as usize + tap.offset + channel])
+                                * f64::from(gradient[position * channels + channel])
+                        };
+                        expected[tap.weight * channels + channel] += (0..positions).map(term).sum::<f64>();
+                    }
+                }
+                close(&result, &expected, &format!("{set:?} gradient {positions}×{channels}, {count} taps {guard:?}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn addresses_outside_are_refused() {
+    let left = numbers(10, 1);
+    let right = numbers(10, 2);
+    let multiply = |rows: usize, columns: usize, length: usize, places: Places<'_>| {
+        std::panic::catch_unwind(|| {
+            let mut result = vec![0.0; 10];
+            product(&mut Product {
+                rows,
+                columns,
+                segments: &[Segment { left: 0, right: 0, length }],
+                left: &left,
+                left_places: places,
+                right: &right,
+                right_stride: 5,
+                result: &mut result,
+                result_places: Places::Every(5),
+                add: false,
+            });
+        })
+        .is_ok()
+    };
+    let outcomes = [
+        multiply(2, 5, 2, Places::Every(5)),
+        multiply(3, 5, 2, Places::Every(0)),
+        multiply(2, 6, 2, Places::Every(5)),
+        multiply(2, 5, 3, Places::Every(5)),
+        multiply(2, 5, 2, Places::Every(9)),
+        multiply(2, 5, 2, Places::At(&[0, 9])),
+    ];
+    assert_eq!(outcomes, [true, false, false, false, false, false]);
+}
