@@ -11,6 +11,7 @@ mod blocks;
 mod engine;
 /// Measures, and what trained networks say.
 mod evaluating;
+mod exact;
 /// What must not lose data.
 mod faults;
 /// Committed expected outputs.
