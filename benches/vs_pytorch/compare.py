@@ -53,7 +53,7 @@ class Network:
         return "inverted" if has_depthwise else "dense"
 
 
-def read_arguments():
+def read_arguments(words=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", type=Path, metavar="NETWORK.yml", help="default: those of the table")
     parser.add_argument("--infer", action="store_true", help="time class scores instead of training steps")
@@ -70,13 +70,15 @@ def read_arguments():
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the printed tables")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a network misses what is wanted")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.pairs:
         arguments.threads = 1
     if arguments.batch is None:
         arguments.batch = [1, 64] if arguments.infer else [64]
     if arguments.samples is None:
         arguments.samples = 0 if arguments.networks else 20
+    if not arguments.nasgen.exists():
+        parser.error(f"no program at {arguments.nasgen}: `cargo build --release` makes it, --nasgen names another")
     return arguments
 
 
@@ -126,18 +128,19 @@ def measure(command, processes):
 
 
 def networks_of(arguments, directory):
-    if arguments.networks:
-        networks = [Network(path.stem, path) for path in arguments.networks]
-    else:
-        networks = [Network(name, REPOSITORY / f"model_configs/{name}.yml") for name in CONFIGS]
-    if arguments.samples:
-        drawn = directory / "cells"
-        out = drawn if arguments.samples > 1 else drawn / "0001.yml"
-        drawn.mkdir()
-        options = ["--seed", 0, "--count", arguments.samples, "--max-macs", arguments.max_macs, "--out", out]
-        run(arguments.nasgen, "sample", *options)
-        networks += [Network(f"cells {path.stem}", path, sampled=True) for path in sorted(drawn.glob("*.yml"))]
-    return networks
+    paths = arguments.networks or [REPOSITORY / f"model_configs/{name}.yml" for name in CONFIGS]
+    return [Network(path.stem, path) for path in paths] + drawn_networks(arguments, directory)
+
+
+def drawn_networks(arguments, directory):
+    if arguments.samples == 0:
+        return []
+    folder = directory / "cells"
+    folder.mkdir()
+    out = folder if arguments.samples > 1 else folder / "0001.yml"
+    options = ["--seed", 0, "--count", arguments.samples, "--max-macs", arguments.max_macs, "--out", out]
+    run(arguments.nasgen, "sample", *options)
+    return [Network(f"cells {path.stem}", path, sampled=True) for path in sorted(folder.glob("*.yml"))]
 
 
 def describe(networks, arguments):
@@ -149,12 +152,17 @@ def describe(networks, arguments):
         if "error" in theirs:
             raise Failure(f"{network.path}: PyTorch's side: {theirs['error']}")
         shown = json.loads(run(arguments.nasgen, "show", network.path, "--input", arguments.input, "--json"))
-        network.layers = [{key: layer[key] for key in ("module", "params", "macs", "output")} for layer in shown["layers"]]
-        if len(network.layers) != len(theirs["layers"]):
-            raise Failure(f"{network.path}: {len(network.layers)} rows in nasgen, {len(theirs['layers'])} in PyTorch")
-        for index, (one, other) in enumerate(zip(network.layers, theirs["layers"])):
-            if one != other:
-                raise Failure(f"{network.path}: row {index} is {one} in nasgen and {other} in PyTorch")
+        compared = ("module", "params", "macs", "output")
+        network.layers = [{key: layer[key] for key in compared} for layer in shown["layers"]]
+        must_be_equal(network.path, network.layers, theirs["layers"])
+
+
+def must_be_equal(path, nasgen, pytorch):
+    if len(nasgen) != len(pytorch):
+        raise Failure(f"{path}: {len(nasgen)} rows in nasgen, {len(pytorch)} in PyTorch")
+    for index, (one, other) in enumerate(zip(nasgen, pytorch)):
+        if one != other:
+            raise Failure(f"{path}: row {index} is {one} in nasgen and {other} in PyTorch")
 
 
 # ---------------------------------------------------------------------------------------------

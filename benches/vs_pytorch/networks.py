@@ -437,7 +437,12 @@ class Network(nn.Module):
         self.rows = []
         # One image through the rows so far tells the next one the shape that it reads.
         values = {-1: torch.zeros(1, *input_shape)}
+        if not rows:
+            raise SpecError("no rows under `backbone`")
         for index, row in enumerate(rows):
+            unknown = [source for source in self.sources[index] if source not in values]
+            if unknown:
+                raise SpecError(f"row {index} {row.block}: `from` {unknown[0]} is no earlier row")
             inputs = [values[source] for source in self.sources[index]]
             try:
                 copies = copies_of(row, spec, kindle and row.in_head, kindle, inputs)
