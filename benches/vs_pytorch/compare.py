@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def read_arguments(words=None):
     parser.add_argument("--max-macs", default="20M", help="budget of the drawn networks (default 20M)")
     parser.add_argument("--nasgen", type=Path, default=REPOSITORY / "target/release/nasgen", metavar="PATH")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the printed tables")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the printed report")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a network misses what is wanted")
     arguments = parser.parse_args(words)
     if arguments.pairs:
@@ -91,15 +92,24 @@ def start(command):
     # The system counts what a process had before it became another program as that program's peak
     # memory. A shell in between has less than any program measured here; this one would not.
     through_shell = ["sh", "-c", '"$@"; exit $?', "sh", *map(str, command)]
-    return subprocess.Popen(through_shell, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(through_shell, **pipes, start_new_session=True)
+
+
+def stop(process):
+    """Ends the shell and what it started, if it still runs."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def output_of(process):
     try:
         output, errors = process.communicate(timeout=LONGEST_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()
         raise Failure(f"no result after {LONGEST_SECONDS} s") from None
+    finally:
+        stop(process)
     if process.returncode != 0:
         lines = (errors or output).strip().splitlines() or ["no message"]
         raise Failure(f"exit code {process.returncode}: {lines[-1]}")
@@ -113,7 +123,11 @@ def run(*command):
 def measure(command, processes):
     """The result of `command`; of several at once the sum of images and the mean of the rest."""
     running = [start(command) for _ in range(processes)]
-    results = [json.loads(output_of(process).strip().splitlines()[-1]) for process in running]
+    try:
+        results = [json.loads(output_of(process).strip().splitlines()[-1]) for process in running]
+    finally:
+        for process in running:
+            stop(process)
     return {
         "images_per_second": sum(result["images_per_second"] for result in results),
         "step_ms": statistics.mean(result["step_ms"]["p50"] for result in results),
@@ -212,13 +226,14 @@ def compare(network, batch, arguments, directory):
                 result = measure(command, processes=2 if arguments.pairs else 1)
             except Failure as failure:
                 failures[rival] = str(failure)
+                progress(f"{network.name}, batch {batch}: {rival} failed: {failure}")
                 continue
             rounds.setdefault(rival, []).append(result)
             progress(f"{network.name}, batch {batch}, round {number + 1}: {rival} {result['step_ms']:.2f} ms")
-    for rival, reason in failures.items():
-        progress(f"{network.name}: {rival} failed: {reason}")
     complete = {rival: results for rival, results in rounds.items() if rival not in failures}
-    return report.Comparison(network.name, network.group, complete, failures)
+    comparison = report.Comparison(network.name, network.group, complete, failures)
+    progress(f"{network.name}, batch {batch}: ratio {report.number(comparison.ratio(), '{:.2f}×')}")
+    return comparison
 
 
 def settings_of(arguments, batch):

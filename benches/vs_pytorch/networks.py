@@ -145,7 +145,9 @@ class ShuffleUnit(nn.Module):
 
     def forward(self, x):
         left, right = x.chunk(2, dim=1) if self.left is None else (self.left(x), x)
-        return F.channel_shuffle(torch.cat([left, self.right(right)], dim=1), 2)
+        both = torch.cat([left, self.right(right)], dim=1)
+        # The shuffle as in torchvision: ONNX does not know torch's operator for it.
+        return both.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
 
 
 class Add(nn.Module):

@@ -25,7 +25,6 @@ def arguments():
     parser.add_argument("--layout", choices=["nchw", "channels_last"], default="nchw")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--optimizer", choices=["fused", "foreach"], default="fused", help="AdamW's implementation")
     parser.add_argument("--export", metavar="FILE")
     return parser.parse_args()
 
@@ -42,14 +41,15 @@ def training_step(network, forward, images, labels, optimizer):
     return step
 
 
-def adamw(network, implementation):
-    """Decay on weights alone, as nasgen has it: not on biases and norms."""
+def adamw(network):
+    """Decay on weights alone, as nasgen has it: not on biases and norms. On a CPU `fused` takes a
+    third of the time of `foreach`."""
     parameters = list(network.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05},
         {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=1e-4, **{implementation: True})
+    return torch.optim.AdamW(groups, lr=1e-4, fused=True)
 
 
 def inference_step(network, forward, images):
@@ -81,7 +81,7 @@ def main():
     if args.train:
         classes = torch.tensor(network.output_shape).prod().item()
         labels = torch.arange(args.batch) % classes
-        step = training_step(network, forward, images, labels, adamw(network, args.optimizer))
+        step = training_step(network, forward, images, labels, adamw(network))
     else:
         step = inference_step(network, forward, images)
 

@@ -80,7 +80,7 @@ class Table:
         return list(dict.fromkeys(rival for one in self.comparisons for rival in [*one.rounds, *one.failures]))
 
     def misses(self):
-        """A line for each network that is not where it should be, the worst words first."""
+        """A line for each way in which a network is not where it should be."""
         lines = []
         for one in self.comparisons:
             ratio, memory = one.ratio(), one.memory_ratio()
@@ -100,7 +100,7 @@ class Table:
 
 
 def geometric_mean(comparisons, ratio):
-    """And the number of networks behind it; None for none."""
+    """Over the networks that have one; None for none."""
     ratios = [value for one in comparisons if (value := ratio(one))]
     return statistics.geometric_mean(ratios) if ratios else None
 
@@ -178,9 +178,8 @@ def aligned(header, rows):
     widths = [max(map(len, column)) for column in zip(header, *rows)]
 
     def line(cells):
-        first, *others = (cell.ljust(width) if not index else cell.rjust(width)
-                          for index, (cell, width) in enumerate(zip(cells, widths)))
-        return f"| {' | '.join([first, *others])} |"
+        numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:])]
+        return f"| {' | '.join([cells[0].ljust(widths[0]), *numbers])} |"
 
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return [line(header), line(rule), *map(line, rows)]
