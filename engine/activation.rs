@@ -3,25 +3,54 @@
 
 use nasgen_modules::Activation;
 
+/// How a product and a sum are computed, which is a matter of the instruction set.
+pub(crate) trait Arithmetic {
+    /// `a · b + c`.
+    fn mul_add(a: f32, b: f32, c: f32) -> f32;
+}
+
+/// With one rounding, where the processor has an instruction for it.
+pub(crate) struct Fused;
+
+/// With two roundings.
+pub(crate) struct Plain;
+
+impl Arithmetic for Fused {
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+}
+
+impl Arithmetic for Plain {
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+}
+
 /// An elementwise function with its derivative.
 pub(crate) trait Curve: Copy + Sync {
+    /// Whether the derivative costs more than storing it.
+    const COSTLY: bool;
     /// The value at `x`.
-    fn value(self, x: f32) -> f32;
+    fn value<A: Arithmetic>(self, x: f32) -> f32;
     /// The derivative at `x`, PyTorch's choice where there is a kink.
-    fn slope(self, x: f32) -> f32;
+    fn slope<A: Arithmetic>(self, x: f32) -> f32;
 }
 
 macro_rules! curves {
-    ($($name:ident: |$x:ident| $value:expr, $slope:expr;)*) => {
+    ($($name:ident $(($costly:ident))?: |$x:ident| $value:expr, $slope:expr;)*) => {
         $(
             #[derive(Clone, Copy)]
             pub(crate) struct $name;
 
             impl Curve for $name {
+                const COSTLY: bool = false $(|| stringify!($costly).len() > 0)?;
                 #[inline(always)]
-                fn value(self, $x: f32) -> f32 { $value }
+                fn value<A: Arithmetic>(self, $x: f32) -> f32 { $value }
                 #[inline(always)]
-                fn slope(self, $x: f32) -> f32 { $slope }
+                fn slope<A: Arithmetic>(self, $x: f32) -> f32 { $slope }
             }
         )*
     };
@@ -29,20 +58,23 @@ macro_rules! curves {
 
 curves! {
     Straight: |x| x, { let _ = x; 1.0 };
-    ReLU: |x| x.max(0.0), one_if(x > 0.0);
+    ReLU: |x| if x < 0.0 { 0.0 } else { x }, one_if(x > 0.0);
     ReLU6: |x| x.clamp(0.0, 6.0), one_if(x > 0.0) * one_if(x < 6.0);
     Hardswish: |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
         one_if(x >= 3.0) + one_if(x > -3.0) * one_if(x < 3.0) * (x / 3.0 + 0.5);
     Hardsigmoid: |x| (x + 3.0).clamp(0.0, 6.0) / 6.0, one_if(x > -3.0) * one_if(x < 3.0) / 6.0;
-    Sigmoid: |x| sigmoid(x), sigmoid(x) * (1.0 - sigmoid(x));
-    SiLU: |x| x * sigmoid(x), sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)));
-    Tanh: |x| tanh(x), 1.0 - tanh(x) * tanh(x);
+    Sigmoid (costly): |x| sigmoid::<A>(x), { let s = sigmoid::<A>(x); s * (1.0 - s) };
+    SiLU (costly): |x| x * sigmoid::<A>(x), { let s = sigmoid::<A>(x); A::mul_add(x * s, 1.0 - s, s) };
+    Tanh (costly): |x| tanh::<A>(x), { let t = tanh::<A>(x); 1.0 - t * t };
     LeakyReLU: |x| if x > 0.0 { x } else { 0.01 * x }, if x > 0.0 { 1.0 } else { 0.01 };
-    ELU: |x| if x > 0.0 { x } else { exp(x.min(0.0)) - 1.0 }, if x > 0.0 { 1.0 } else { exp(x.min(0.0)) };
-    Mish: |x| x * tanh(softplus(x)),
-        tanh(softplus(x)) + x * (1.0 - tanh(softplus(x)) * tanh(softplus(x))) * sigmoid(x);
-    GELU: |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
-        0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * exp(-0.5 * x * x) * 0.398_942_3;
+    ELU (costly): |x| if x > 0.0 { x } else { exp::<A>(x.min(0.0)) - 1.0 },
+        if x > 0.0 { 1.0 } else { exp::<A>(x.min(0.0)) };
+    Mish (costly): |x| x * tanh::<A>(softplus(x)), {
+        let t = tanh::<A>(softplus(x));
+        A::mul_add(x * (1.0 - t * t), sigmoid::<A>(x), t)
+    };
+    GELU (costly): |x| 0.5 * x * (1.0 + erf::<A>(x * std::f32::consts::FRAC_1_SQRT_2)),
+        0.5 * (1.0 + erf::<A>(x * std::f32::consts::FRAC_1_SQRT_2)) + x * exp::<A>(-0.5 * x * x) * 0.398_942_3;
 }
 
 /// Runs `$body` with `$curve` bound to the curve that `$activation` (an `Option`) names. Softmax,
@@ -115,34 +147,40 @@ fn one_if(condition: bool) -> f32 {
     f32::from(u8::from(condition))
 }
 
-/// eˣ to 2e-6 of its value (tested): 2ⁿ · e^r with |r| ≤ ln 2 / 2, and a polynomial of degree
-/// 6 for e^r. Unlike `f32::exp` it is plain arithmetic, so loops over it vectorise.
+/// eˣ to 2e-6 of its value (tested): 2ⁿ · e^r with |r| ≤ ln 2 / 2, and a polynomial for e^r. Unlike
+/// `f32::exp` it is plain arithmetic, so loops over it vectorise.
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
+pub(crate) fn exp<A: Arithmetic>(x: f32) -> f32 {
+    // Adding this leaves no digits after the point: the sum's last bits are n.
+    const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E + 0.5).floor();
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let series = 1.987_569_2e-4;
-    let series = series * r + 1.398_199_9e-3;
-    let series = series * r + 8.333_452e-3;
-    let series = series * r + 4.166_579_6e-2;
-    let series = series * r + 0.166_666_65;
-    let series = series * r + 0.5;
-    let power = f32::from_bits(((n as i32 + 127) << 23) as u32);
-    (series * r * r + r + 1.0) * power
+    let rounded = A::mul_add(x, std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
+    // ln 2 in two parts, of which the first has so few digits that its product with n is exact.
+    let r = A::mul_add(n, -0.693_359_4, x);
+    let r = A::mul_add(n, 2.121_944_4e-4, r);
+    let series = 1.398_199_9e-3;
+    let series = A::mul_add(series, r, 8.333_452e-3);
+    let series = A::mul_add(series, r, 4.166_579_6e-2);
+    let series = A::mul_add(series, r, 0.166_666_65);
+    let series = A::mul_add(series, r, 0.5);
+    let series = A::mul_add(series, r, 1.0);
+    let series = A::mul_add(series, r, 1.0);
+    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
+    series * power
 }
 
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+fn sigmoid<A: Arithmetic>(x: f32) -> f32 {
+    1.0 / (1.0 + exp::<A>(-x))
 }
 
 #[inline(always)]
-fn tanh(x: f32) -> f32 {
+fn tanh<A: Arithmetic>(x: f32) -> f32 {
     // For small x the quotient would lose digits.
     let square = x * x;
     let small = x * (1.0 - square / 3.0 + square * square * (2.0 / 15.0));
-    let large = 1.0 - 2.0 / (exp(2.0 * x) + 1.0);
+    let large = 1.0 - 2.0 / (exp::<A>(2.0 * x) + 1.0);
     if square < 0.01 { small } else { large }
 }
 
@@ -154,11 +192,11 @@ fn softplus(x: f32) -> f32 {
 
 /// The error function to 1.5e-7 (Abramowitz and Stegun 7.1.26).
 #[inline(always)]
-fn erf(x: f32) -> f32 {
+fn erf<A: Arithmetic>(x: f32) -> f32 {
     let a = x.abs();
     let t = 1.0 / (1.0 + 0.327_591_1 * a);
     let series = ((((1.061_405_4 * t - 1.453_152_1) * t + 1.421_413_8) * t - 0.284_496_74) * t + 0.254_829_6) * t;
-    (1.0 - series * exp(-a * a)).copysign(x)
+    (1.0 - series * exp::<A>(-a * a)).copysign(x)
 }
 
 #[cfg(test)]
@@ -167,6 +205,11 @@ mod tests {
 
     #[test]
     fn curves_are_exact_enough_and_slopes_are_their_derivatives() {
+        check_curves::<Plain>();
+        check_curves::<Fused>();
+    }
+
+    fn check_curves<A: Arithmetic>() {
         for index in -3000..3000 {
             let x = index as f32 * 0.01 + 0.001_3;
             let exact = f64::from(x);
@@ -176,17 +219,17 @@ mod tests {
                     "{what}({x}): {actual} {exact}"
                 );
             };
-            close(exp(x) / exact.exp() as f32, 1.0, "exp");
-            close(sigmoid(x), 1.0 / (1.0 + (-exact).exp()), "sigmoid");
-            close(tanh(x), exact.tanh(), "tanh");
+            close(exp::<A>(x) / exact.exp() as f32, 1.0, "exp");
+            close(sigmoid::<A>(x), 1.0 / (1.0 + (-exact).exp()), "sigmoid");
+            close(tanh::<A>(x), exact.tanh(), "tanh");
             close(softplus(x), exact.max(0.0) + (-exact.abs()).exp().ln_1p(), "softplus");
             for activation in Activation::ALL {
                 with_curve!(Some(activation), curve => {
-                    let around = [x - 5e-3, x + 5e-3].map(|x| f64::from(curve.value(x)));
+                    let around = [x - 5e-3, x + 5e-3].map(|x| f64::from(curve.value::<A>(x)));
                     let slope = (around[1] - around[0]) / 0.01;
                     // A kink lies within the interval for a few x.
                     let near_kink = [0.0f32, 3.0, -3.0, 6.0].iter().any(|kink| (x - kink).abs() < 6e-3);
-                    assert!(near_kink || (f64::from(curve.slope(x)) - slope).abs() < 2e-3, "{activation:?} at {x}");
+                    assert!(near_kink || (f64::from(curve.slope::<A>(x)) - slope).abs() < 2e-3, "{activation:?} at {x}");
                 });
             }
         }

@@ -1,50 +1,117 @@
-//! Cutting a batch into chunks of images, always the same ones.
+//! Cutting a batch into parts that several threads work on.
+//!
+//! Where parts are summed, they are chunks that do not depend on the number of threads.
 
 use rayon::prelude::*;
+use std::{cell::RefCell, ops::Range};
 
 /// Chunks in a batch, whatever the number of threads: enough to balance a few threads, few enough
 /// that partial sums stay small.
-pub(crate) const CHUNKS: usize = 8;
+const CHUNKS: usize = 8;
+
+/// Values for which starting other threads takes longer than it saves.
+const SMALL: usize = 16 * 1024;
 
 /// Images in each chunk but the last.
 pub(crate) fn images_per_chunk(images: usize) -> usize {
     images.div_ceil(CHUNKS).max(1)
 }
 
+/// The chunks of a batch.
+pub(crate) fn ranges(images: usize) -> Vec<Range<usize>> {
+    let chunk = images_per_chunk(images);
+    (0..images).step_by(chunk).map(|first| first..(first + chunk).min(images)).collect()
+}
+
+/// Runs `work` on all of `tasks`, on several threads if there are `values` enough to pay for it.
+pub(crate) fn run<T: Send>(tasks: Vec<T>, values: usize, work: impl Fn(T) + Sync + Send) {
+    if values < SMALL || rayon::current_num_threads() == 1 {
+        tasks.into_iter().for_each(work);
+    } else {
+        tasks.into_par_iter().with_max_len(1).for_each(work);
+    }
+}
+
 /// Runs `work` on every chunk of `output`, where each image has `length` values: the chunk's first
 /// image and its part of the output. Nothing is run for an output without room: nobody needs it.
-pub(crate) fn for_each(images: usize, output: &mut [f32], length: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
-    // An empty output is one that nobody needs.
+pub(crate) fn for_each(
+    images: usize,
+    output: &mut [f32],
+    length: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync + Send,
+) {
+    for_each_part(images, images_per_chunk(images), output, length, work);
+}
+
+/// As [`for_each`], with one part for each thread: for work that reads much that all images share.
+pub(crate) fn for_each_share(
+    images: usize,
+    output: &mut [f32],
+    length: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync + Send,
+) {
+    for_each_part(images, images.div_ceil(rayon::current_num_threads()).max(1), output, length, work);
+}
+
+fn for_each_part(
+    images: usize,
+    part: usize,
+    output: &mut [f32],
+    length: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync + Send,
+) {
     if length == 0 || output.is_empty() {
         return;
     }
-    let chunk = images_per_chunk(images);
     let output = &mut output[..images * length];
-    output.par_chunks_mut(chunk * length).enumerate().for_each(|(index, part)| work(index * chunk, part));
+    let tasks = output.chunks_mut(part * length).enumerate().collect();
+    run(tasks, images * length, |(index, output)| work(index * part, output));
 }
 
-/// Runs `work` on every chunk of images, each with a zeroed sum of `length` values, and adds the
-/// sums to `total` in the order of the chunks.
+/// Runs `work` on every chunk of images, each with a zeroed sum of `length` values, and gives in
+/// `total` all sums together.
 pub(crate) fn sum_into(
     images: usize,
     partials: &mut Vec<f32>,
     total: &mut [f32],
-    work: impl Fn(std::ops::Range<usize>, &mut [f32]) + Sync,
+    work: impl Fn(Range<usize>, &mut [f32]) + Sync + Send,
 ) {
-    let (chunk, length) = (images_per_chunk(images), total.len());
-    if length == 0 {
-        return;
-    }
-    let count = images.div_ceil(chunk);
+    let tasks = ranges(images).into_iter().zip(zeroed(partials, ranges(images).len(), total.len())).collect();
+    run(tasks, usize::MAX, |(images, partial)| work(images, partial));
+    self::total(partials, total);
+}
+
+/// `count` sums of `length` zeros.
+pub(crate) fn zeroed(partials: &mut Vec<f32>, count: usize, length: usize) -> std::slice::ChunksMut<'_, f32> {
     partials.clear();
     partials.resize(count * length, 0.0);
-    partials.par_chunks_mut(length).enumerate().for_each(|(index, partial)| {
-        let first = index * chunk;
-        work(first..(first + chunk).min(images), partial);
-    });
-    for partial in partials.chunks(length) {
+    partials.chunks_mut(length.max(1))
+}
+
+/// The sum of what chunks gave, in their order.
+pub(crate) fn total(partials: &[f32], total: &mut [f32]) {
+    let Some((first, others)) = partials.split_at_checked(total.len()) else { return };
+    total.copy_from_slice(first);
+    for partial in others.chunks_exact(total.len().max(1)) {
         for (total, part) in total.iter_mut().zip(partial) {
             *total += part;
         }
     }
+}
+
+thread_local! {
+    /// Rooms that nobody uses at the moment.
+    static ROOMS: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `work` with room for `length` values, which holds anything. Each thread keeps its rooms, so
+/// that a step allocates nothing.
+pub(crate) fn with_room<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut room = ROOMS.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if room.len() < length {
+        room.resize(length, 0.0);
+    }
+    let result = work(&mut room[..length]);
+    ROOMS.with_borrow_mut(|rooms| rooms.push(room));
+    result
 }

@@ -1,9 +1,13 @@
 //! A compiled network with its weights.
 
 use crate::{
+    buffer::Buffer,
+    chunks,
+    lifetimes::Assignment,
     loss::cross_entropy,
-    operation::{Forward, Gradients, Run},
+    operation::{Forward, Gradients, InputGradient, Rereads, Run},
     optimizer::{Optimizer, Rule},
+    parameters::Slot,
     plan::Plan,
 };
 use nasgen_modules::{Layers, Shape};
@@ -14,9 +18,7 @@ pub struct Engine {
     parameters: Vec<f32>,
     parameter_gradients: Vec<f32>,
     optimizer: Optimizer,
-    values: Vec<Vec<f32>>,
-    gradients: Vec<Vec<f32>>,
-    spare: Vec<Vec<f32>>,
+    buffers: Vec<Buffer>,
     input: Shape,
 }
 
@@ -55,9 +57,7 @@ impl Engine {
             parameters: vec![0.0; count],
             parameter_gradients: vec![0.0; count],
             optimizer: Optimizer::new(rule, count),
-            values: vec![Vec::new(); plan.lengths.len()],
-            gradients: vec![Vec::new(); plan.lengths.len()],
-            spare: Vec::new(),
+            buffers: Vec::new(),
             input: *input,
             plan,
         };
@@ -66,17 +66,12 @@ impl Engine {
     }
 
     fn load<'w>(&mut self, weights: impl Fn(&str) -> Option<&'w [f32]>) -> Result<(), EngineError> {
-        let find = |name: &str, length: usize| match weights(name) {
-            Some(values) if values.len() == length => Ok(values),
-            Some(values) => Err(EngineError(format!("`{name}`: wanted {length} values, got {}", values.len()))),
-            None => Err(EngineError(format!("`{name}` is missing"))),
-        };
         for slot in &self.plan.slots {
-            slot.write(find(&slot.name, slot.range.len())?, &mut self.parameters);
+            slot.write(find(&weights, &slot.name, slot.range.len())?, &mut self.parameters);
         }
         for step in &mut self.plan.steps {
             for (name, values) in step.operation.statistics() {
-                let found = find(&format!("{}.{name}", step.label), values.len())?;
+                let found = find(&weights, &format!("{}.{name}", step.label), values.len())?;
                 values.copy_from_slice(found);
             }
         }
@@ -104,15 +99,57 @@ impl Engine {
         slots.map(|slot| (slot.name.clone(), slot.read(&self.parameter_gradients))).collect()
     }
 
+    /// What the optimizer remembers: `{moment}.{parameter}` with PyTorch's names of the moments, shape,
+    /// values in PyTorch's order.
+    pub fn moments(&mut self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let Self { optimizer, plan, .. } = self;
+        let of_moment = |(moment, values): (&'static str, &mut Vec<f32>)| {
+            let tensor = |slot: &Slot| (format!("{moment}.{}", slot.name), slot.shape.clone(), slot.read(values));
+            plan.slots.iter().map(tensor).collect::<Vec<_>>()
+        };
+        optimizer.moments().into_iter().flat_map(of_moment).collect()
+    }
+
+    /// Steps that the optimizer has taken.
+    pub fn optimizer_steps(&self) -> u64 {
+        self.optimizer.steps as u64
+    }
+
+    /// Puts everything back to where [`Engine::tensors`], [`Engine::moments`] and
+    /// [`Engine::optimizer_steps`] once were, so that training goes on as if it had never stopped.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another size.
+    pub fn restore<'w>(
+        &mut self,
+        weights: impl Fn(&str) -> Option<&'w [f32]>,
+        moments: impl Fn(&str) -> Option<&'w [f32]>,
+        optimizer_steps: u64,
+    ) -> Result<(), EngineError> {
+        self.load(weights)?;
+        for (moment, values) in self.optimizer.moments() {
+            for slot in &self.plan.slots {
+                slot.write(find(&moments, &format!("{moment}.{}", slot.name), slot.range.len())?, values);
+            }
+        }
+        self.optimizer.steps = i32::try_from(optimizer_steps).unwrap_or(i32::MAX);
+        Ok(())
+    }
+
     /// Class scores of `images` (images × channels × height × width) in evaluation mode.
     ///
     /// # Errors
     /// When the images do not have the network's shape.
     pub fn scores(&mut self, images: &[f32]) -> Result<Vec<f32>, EngineError> {
-        let run = Run { images: self.take_images(images)?, training: false, step: 0 };
+        let run = Run { images: self.take_images(images, false)?, training: false, step: 0 };
         self.forward(&run);
-        let output = self.plan.output;
-        Ok(self.values[output][..run.images * self.plan.lengths[output]].to_vec())
+        Ok(self.output(&run).to_vec())
+    }
+
+    /// The scores that the last forward pass gave.
+    fn output(&self, run: &Run) -> &[f32] {
+        let buffer = assignment(&self.plan, run).values[self.plan.output].expect("the output has a buffer");
+        self.buffers[buffer].part(run.images * self.plan.lengths[self.plan.output])
     }
 
     /// One training step: forward, loss, backward, and the optimizer's step unless the loss is not
@@ -128,8 +165,8 @@ impl Engine {
         learning_rate: f64,
         smoothing: f64,
     ) -> Result<StepOutcome, EngineError> {
-        let run = Run { images: self.take_images(images)?, training: true, step };
-        let (output, classes) = (self.plan.output, self.plan.lengths[self.plan.output]);
+        let run = Run { images: self.take_images(images, true)?, training: true, step };
+        let classes = self.plan.lengths[self.plan.output];
         if labels.len() != run.images || labels.iter().any(|label| *label as usize >= classes) {
             return Err(EngineError(format!("wanted {} labels below {classes}, got {}", run.images, labels.len())));
         }
@@ -137,9 +174,11 @@ impl Engine {
             return Err(EngineError(format!("`{norm}`: a norm in training needs more than one value per channel")));
         }
         self.forward(&run);
-        let scores = &self.values[output][..run.images * classes];
-        resize(&mut self.gradients[output], run.images * classes);
-        let (loss, correct) = cross_entropy(scores, labels, smoothing, &mut self.gradients[output]);
+        let buffer = self.plan.training.gradients[self.plan.output].expect("the output has a gradient");
+        let mut of_scores = std::mem::take(&mut self.buffers[buffer]);
+        let gradient = of_scores.part_mut(run.images * classes);
+        let (loss, correct) = cross_entropy(self.output(&run), labels, smoothing, gradient);
+        self.buffers[buffer] = of_scores;
         if loss.is_finite() {
             self.backward(&run);
             let Self { optimizer, plan, parameters, parameter_gradients, .. } = self;
@@ -149,77 +188,133 @@ impl Engine {
     }
 
     /// Stores images pixels × channels; how many there are.
-    fn take_images(&mut self, images: &[f32]) -> Result<usize, EngineError> {
+    fn take_images(&mut self, images: &[f32], training: bool) -> Result<usize, EngineError> {
         let values = self.plan.lengths[0];
         if images.is_empty() || !images.len().is_multiple_of(values) {
             let message =
                 format!("wanted images of {} ({values} values each), got {} values", self.input, images.len());
             return Err(EngineError(message));
         }
-        resize(&mut self.values[0], images.len());
+        let run = Run { images: images.len() / values, training, step: 0 };
+        self.make_room(&run);
+        let buffer = assignment(&self.plan, &run).values[0].expect("an input has a buffer");
         let channels = self.input.channels();
-        let pixels = values / channels;
-        for (from, to) in images.chunks(values).zip(self.values[0].chunks_mut(values)) {
-            for (pixel, to) in to.chunks_mut(channels).enumerate() {
-                for (channel, to) in to.iter_mut().enumerate() {
-                    *to = from[channel * pixels + pixel];
-                }
+        chunks::for_each(run.images, self.buffers[buffer].part_mut(images.len()), values, |first, part| {
+            for (from, to) in images[first * values..].chunks(values).zip(part.chunks_mut(values)) {
+                interleave(from, to, channels);
             }
+        });
+        Ok(run.images)
+    }
+
+    /// Buffers grow to the largest batch that is run, and stay.
+    fn make_room(&mut self, run: &Run) {
+        let needed = &assignment(&self.plan, run).buffers;
+        self.buffers.resize_with(self.buffers.len().max(needed.len()), Buffer::default);
+        for (buffer, length) in self.buffers.iter_mut().zip(needed) {
+            buffer.grow(run.images * length);
         }
-        Ok(images.len() / values)
     }
 
     fn forward(&mut self, run: &Run) {
-        let Self { plan, parameters, values, .. } = self;
-        for step in &mut plan.steps {
-            let mut output = std::mem::take(&mut values[step.output]);
-            resize(&mut output, run.images * plan.lengths[step.output]);
-            let inputs: Vec<&[f32]> = step.inputs.iter().map(|input| values[*input].as_slice()).collect();
-            step.operation.forward(run, &parameters[step.parameters.clone()], &inputs, &mut output);
-            values[step.output] = output;
+        let Self { plan, parameters, buffers, .. } = self;
+        let Plan { steps, lengths, training, evaluation, .. } = plan;
+        let places = &(if run.training { training } else { evaluation }).values;
+        let place = |value: usize| places[value].expect("a value that is read or written has a buffer");
+        for step in steps {
+            let mut output = std::mem::take(&mut buffers[place(step.output)]);
+            let saved = step.saved.filter(|_| run.training);
+            let mut room = saved.map(|saved| std::mem::take(&mut buffers[place(saved)])).unwrap_or_default();
+            let value = |value: &usize| buffers[place(*value)].part(run.images * lengths[*value]);
+            let inputs: Vec<&[f32]> = step.inputs.iter().map(value).collect();
+            step.operation.forward(
+                run,
+                &parameters[step.parameters.clone()],
+                &inputs,
+                room.part_mut(saved.map_or(0, |saved| run.images * lengths[saved])),
+                output.part_mut(run.images * lengths[step.output]),
+            );
+            buffers[place(step.output)] = output;
+            if let Some(saved) = saved {
+                buffers[place(saved)] = room;
+            }
         }
     }
 
     fn backward(&mut self, run: &Run) {
-        let Self { plan, parameters, parameter_gradients, values, gradients, spare, .. } = self;
-        parameter_gradients.fill(0.0);
-        let mut written = vec![false; plan.lengths.len()];
-        for step in plan.steps.iter_mut().rev() {
-            let mut of_output = std::mem::take(&mut gradients[step.output]);
-            // A value that several steps read gets the sum of what they give it.
-            let mut buffers: Vec<(Vec<f32>, bool)> = Vec::with_capacity(step.inputs.len());
-            for input in &step.inputs {
-                let length = if *input < plan.inputs { 0 } else { run.images * plan.lengths[*input] };
-                let adds = std::mem::replace(&mut written[*input], true);
-                let mut buffer =
-                    if adds { spare.pop().unwrap_or_default() } else { std::mem::take(&mut gradients[*input]) };
-                resize(&mut buffer, length);
-                buffers.push((buffer, adds));
+        let Self { plan, parameters, parameter_gradients, buffers, .. } = self;
+        let Plan { steps, lengths, training: Assignment { values, gradients, .. }, .. } = plan;
+        let length = |value: usize| run.images * lengths[value];
+        let mut written = vec![false; lengths.len()];
+        for step in steps.iter_mut().rev() {
+            // Nothing reads its output: its parameters' gradients stay 0.
+            let Some(place) = gradients[step.output] else { continue };
+            let mut of_output = std::mem::take(&mut buffers[place]);
+            // An operation that reads a value twice gives it two gradients: the second has its own
+            // room until it is added.
+            let mut rooms: Vec<(Buffer, bool)> = Vec::with_capacity(step.inputs.len());
+            for (index, input) in step.inputs.iter().enumerate() {
+                rooms.push(match gradients[*input] {
+                    Some(_) if step.inputs[..index].contains(input) => (Buffer::of(length(*input)), false),
+                    Some(place) => (std::mem::take(&mut buffers[place]), std::mem::replace(&mut written[*input], true)),
+                    None => (Buffer::default(), false),
+                });
             }
-            let inputs: Vec<&[f32]> = step.inputs.iter().map(|input| values[*input].as_slice()).collect();
-            let range = step.parameters.clone();
-            let forward =
-                Forward { parameters: &parameters[range.clone()], inputs: &inputs, output: &values[step.output] };
-            let mut slices: Vec<&mut [f32]> = buffers.iter_mut().map(|(buffer, _)| buffer.as_mut_slice()).collect();
-            let into =
-                Gradients { parameters: &mut parameter_gradients[range], inputs: &mut slices, output: &mut of_output };
-            step.operation.backward(run, &forward, into);
-            for (input, (buffer, adds)) in step.inputs.iter().zip(buffers) {
-                if adds {
-                    gradients[*input].iter_mut().zip(&buffer).for_each(|(sum, part)| *sum += part);
-                    spare.push(buffer);
+            {
+                let value = |value: usize| buffers[values[value].expect("reread")].part(length(value));
+                let rereads = step.operation.rereads();
+                let reread = |input: &usize| if rereads == Rereads::Inputs { value(*input) } else { &[] };
+                let inputs: Vec<&[f32]> = step.inputs.iter().map(reread).collect();
+                let forward = Forward {
+                    parameters: &parameters[step.parameters.clone()],
+                    inputs: &inputs,
+                    saved: step.saved.map_or(&[], value),
+                    output: if rereads == Rereads::Output { value(step.output) } else { &[] },
+                };
+                let parts = rooms.iter_mut().zip(&step.inputs).map(|((room, add), input)| {
+                    let needed = gradients[*input].map_or(0, |_| length(*input));
+                    InputGradient { values: room.part_mut(needed), add: *add }
+                });
+                let into = Gradients {
+                    parameters: &mut parameter_gradients[step.parameters.clone()],
+                    inputs: &mut parts.collect::<Vec<_>>(),
+                    output: of_output.part_mut(length(step.output)),
+                };
+                step.operation.backward(run, &forward, into);
+            }
+            buffers[place] = of_output;
+            for (index, (input, (room, _))) in step.inputs.iter().zip(rooms).enumerate() {
+                let Some(place) = gradients[*input] else { continue };
+                if step.inputs[..index].contains(input) {
+                    let sums = buffers[place].part_mut(length(*input));
+                    sums.iter_mut().zip(room.part(length(*input))).for_each(|(sum, part)| *sum += part);
                 } else {
-                    gradients[*input] = buffer;
+                    buffers[place] = room;
                 }
             }
-            gradients[step.output] = of_output;
         }
     }
 }
 
-/// Makes room for `length` values; memory is kept from step to step.
-fn resize(buffer: &mut Vec<f32>, length: usize) {
-    if buffer.len() != length {
-        buffer.resize(length, 0.0);
+/// The `length` values of the tensor called `name`.
+fn find<'w>(tensors: &impl Fn(&str) -> Option<&'w [f32]>, name: &str, length: usize) -> Result<&'w [f32], EngineError> {
+    match tensors(name) {
+        Some(values) if values.len() == length => Ok(values),
+        Some(values) => Err(EngineError(format!("`{name}`: wanted {length} values, got {}", values.len()))),
+        None => Err(EngineError(format!("`{name}` is missing"))),
+    }
+}
+
+fn assignment<'a>(plan: &'a Plan, run: &Run) -> &'a Assignment {
+    if run.training { &plan.training } else { &plan.evaluation }
+}
+
+/// Channels × pixels become pixels × channels.
+fn interleave(from: &[f32], to: &mut [f32], channels: usize) {
+    let pixels = from.len() / channels;
+    for (pixel, to) in to.chunks_mut(channels).enumerate() {
+        for (channel, to) in to.iter_mut().enumerate() {
+            *to = from[channel * pixels + pixel];
+        }
     }
 }

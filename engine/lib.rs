@@ -1,24 +1,30 @@
 //! Runs a network's layers fast on a CPU.
 //!
-//! The graph is compiled once into a list of operations over buffers that are
-//! allocated once: pixels × channels (NHWC), f32. Each operation knows its own backward step. All
-//! parameters lie in one flat buffer, as do their gradients and the optimizer's moments.
+//! The graph is compiled once into a list of operations over buffers that are allocated once and
+//! shared by values that are never needed together: pixels × channels (NHWC), f32. A convolution,
+//! the norm after it and the norm's activation are one operation. Each operation knows its own
+//! backward step. All parameters lie in one flat buffer, as do their gradients and the optimizer's
+//! moments.
 //!
 //! Results do not depend on the number of threads: work is cut into the same chunks of images, and
 //! what chunks have in common is summed in their order.
 #![expect(clippy::needless_range_loop, reason = "loops over several slices vectorise when all are indexed alike")]
 
 mod activation;
+mod buffer;
 mod chunks;
 mod engine;
 mod instructions;
+mod kernels;
+mod lanes;
+mod lifetimes;
 mod loss;
-mod matrix;
 mod operation;
 mod operations;
 mod optimizer;
 mod parameters;
 mod plan;
+mod window;
 
 pub use engine::{Engine, EngineError, StepOutcome};
 pub use optimizer::Rule;

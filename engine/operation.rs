@@ -11,15 +11,34 @@ pub(crate) struct Run {
     pub(crate) step: u64,
 }
 
-/// One step of a plan, with what it keeps from forward to backward. Buffers hold pixels × channels,
-/// image after image, and may be longer than the batch needs.
-pub(crate) trait Operation: Send {
-    /// Computes `output` from `inputs`.
-    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], output: &mut [f32]);
+/// Which values a backward step reads again, besides what the operation saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rereads {
+    Nothing,
+    Inputs,
+    Output,
+}
 
-    /// Adds to the gradients of the parameters, and overwrites that of each input for which there
-    /// is a buffer. May overwrite the gradient of the output.
+/// One step of a plan, with what it keeps from forward to backward. Buffers hold pixels × channels,
+/// image after image.
+pub(crate) trait Operation: Send {
+    /// Computes `output` from `inputs`. `saved` has room for as many values as the output if the
+    /// operation [`Self::saves`] and the run is a training one; backward sees it again.
+    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], saved: &mut [f32], output: &mut [f32]);
+
+    /// Overwrites the gradients of the parameters, and gives each input its gradient. May overwrite
+    /// the gradient of the output.
     fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>);
+
+    /// Whether training needs room beside the output.
+    fn saves(&self) -> bool {
+        false
+    }
+
+    /// What backward reads again.
+    fn rereads(&self) -> Rereads {
+        Rereads::Inputs
+    }
 
     /// Tensors beside the parameters, by name within the operation: running statistics.
     fn statistics(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
@@ -27,10 +46,11 @@ pub(crate) trait Operation: Send {
     }
 }
 
-/// What the forward step read and wrote.
+/// What the forward step read and wrote. Values that backward does not reread are empty.
 pub(crate) struct Forward<'a> {
     pub(crate) parameters: &'a [f32],
     pub(crate) inputs: &'a [&'a [f32]],
+    pub(crate) saved: &'a [f32],
     pub(crate) output: &'a [f32],
 }
 
@@ -38,8 +58,36 @@ pub(crate) struct Forward<'a> {
 pub(crate) struct Gradients<'a> {
     /// Of this operation's parameters.
     pub(crate) parameters: &'a mut [f32],
-    /// Of each input; empty where nobody needs it.
-    pub(crate) inputs: &'a mut [&'a mut [f32]],
+    /// Of each input.
+    pub(crate) inputs: &'a mut [InputGradient<'a>],
     /// Of the output.
     pub(crate) output: &'a mut [f32],
+}
+
+/// Where the gradient of an input goes.
+pub(crate) struct InputGradient<'a> {
+    /// Empty where nobody needs it.
+    pub(crate) values: &'a mut [f32],
+    /// Whether another reader of the same value has already given its part: then this one is added.
+    pub(crate) add: bool,
+}
+
+impl InputGradient<'_> {
+    /// Zeros, or what the other readers gave: what sums can be added to.
+    pub(crate) fn ready_for_sums(&mut self) -> &mut [f32] {
+        if !self.add {
+            self.values.fill(0.0);
+        }
+        self.values
+    }
+
+    /// Gives `gradient` as it is.
+    pub(crate) fn take(&mut self, gradient: &[f32]) {
+        let values = &mut *self.values;
+        if self.add {
+            values.iter_mut().zip(gradient).for_each(|(sum, part)| *sum += part);
+        } else if !values.is_empty() {
+            values.copy_from_slice(&gradient[..values.len()]);
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! One pass over all parameters.
 
-use crate::{instructions::vectorised, parameters::Slot};
-use rayon::prelude::*;
+use crate::{chunks, instructions::vectorised, parameters::Slot};
 
 /// How gradients become steps; both as PyTorch computes them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +27,8 @@ pub(crate) struct Optimizer {
     rule: Rule,
     first: Vec<f32>,
     second: Vec<f32>,
-    steps: i32,
+    /// Steps taken.
+    pub(crate) steps: i32,
 }
 
 impl Optimizer {
@@ -37,32 +37,70 @@ impl Optimizer {
         Self { rule, first: vec![0.0; parameters], second: vec![0.0; second], steps: 0 }
     }
 
+    /// The moments by PyTorch's names, each as long as the parameters.
+    pub(crate) fn moments(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
+        match self.rule {
+            Rule::Sgd { .. } => vec![("momentum_buffer", &mut self.first)],
+            Rule::AdamW { .. } => vec![("exp_avg", &mut self.first), ("exp_avg_sq", &mut self.second)],
+        }
+    }
+
     /// Moves the parameters against their gradients.
     pub(crate) fn step(&mut self, slots: &[Slot], parameters: &mut [f32], gradients: &[f32], learning_rate: f64) {
         self.steps += 1;
-        for slot in slots {
-            let range = slot.range.clone();
-            let weights = parameters[range.clone()].par_chunks_mut(BLOCK);
-            let work = weights.zip(gradients[range.clone()].par_chunks(BLOCK));
-            let work = work.zip(self.first[range.clone()].par_chunks_mut(BLOCK));
-            match self.rule {
-                Rule::Sgd { momentum, decay } => {
-                    let decay = if slot.decays { decay } else { 0.0 };
-                    let factors = [decay, momentum, learning_rate].map(|factor| factor as f32);
-                    let first_step = self.steps == 1;
-                    work.for_each(|((w, g), velocity)| sgd(w, g, velocity, factors, first_step));
-                }
-                Rule::AdamW { decay } => {
-                    let decay = if slot.decays { decay } else { 0.0 };
-                    let [first, second] = [0.9f64, 0.999].map(|beta| 1.0 - beta.powi(self.steps));
-                    let factors = [1.0 - learning_rate * decay, learning_rate / first, 1.0 / second.sqrt()];
-                    let factors = factors.map(|factor| factor as f32);
-                    let work = work.zip(self.second[range].par_chunks_mut(BLOCK));
-                    work.for_each(|(((w, g), first), second)| adamw(w, g, first, second, factors));
-                }
+        let (steps, rule) = (self.steps, self.rule);
+        let tasks = tasks(slots, parameters, gradients, &mut self.first, &mut self.second);
+        chunks::run(tasks, gradients.len(), |Task { decays, weights, gradients, first, second }| match rule {
+            Rule::Sgd { momentum, decay } => {
+                let decay = if decays { decay } else { 0.0 };
+                let factors = [decay, momentum, learning_rate].map(|factor| factor as f32);
+                sgd(weights, gradients, first, factors, steps == 1);
             }
+            Rule::AdamW { decay } => {
+                let decay = if decays { decay } else { 0.0 };
+                let corrections = [0.9f64, 0.999].map(|beta| 1.0 - beta.powi(steps));
+                let factors =
+                    [1.0 - learning_rate * decay, learning_rate / corrections[0], 1.0 / corrections[1].sqrt()];
+                adamw(weights, gradients, first, second, factors.map(|factor| factor as f32));
+            }
+        });
+    }
+}
+
+/// A part of the parameters that are treated alike, with what belongs to it.
+struct Task<'a> {
+    decays: bool,
+    weights: &'a mut [f32],
+    gradients: &'a [f32],
+    first: &'a mut [f32],
+    /// Empty if the rule has no second moments.
+    second: &'a mut [f32],
+}
+
+/// All parameters, cut where the treatment changes and into blocks.
+fn tasks<'a>(
+    slots: &[Slot],
+    mut weights: &'a mut [f32],
+    mut gradients: &'a [f32],
+    mut first: &'a mut [f32],
+    mut second: &'a mut [f32],
+) -> Vec<Task<'a>> {
+    let mut tasks = Vec::new();
+    for run in slots.chunk_by(|one, other| one.decays == other.decays) {
+        let mut left: usize = run.iter().map(|slot| slot.range.len()).sum();
+        while left > 0 {
+            let length = left.min(BLOCK);
+            left -= length;
+            tasks.push(Task {
+                decays: run[0].decays,
+                weights: weights.split_off_mut(..length).expect("the slots cover the parameters"),
+                gradients: gradients.split_off(..length).expect("each parameter has a gradient"),
+                first: first.split_off_mut(..length).expect("each parameter has a moment"),
+                second: second.split_off_mut(..length.min(second.len())).expect("checked by the range"),
+            });
         }
     }
+    tasks
 }
 
 vectorised! {

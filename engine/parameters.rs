@@ -18,10 +18,10 @@ pub(crate) struct Slot {
 enum Order {
     /// PyTorch's.
     Same,
-    /// Outputs × inputs × taps becomes outputs × taps × inputs.
-    TapsBeforeInputs { inputs: usize, taps: usize },
+    /// Outputs × inputs × taps becomes taps × inputs × outputs.
+    TapsFirst { inputs: usize, taps: usize },
     /// Outputs × inputs × taps becomes inputs × taps × outputs.
-    OutputsLast { inputs: usize, taps: usize },
+    InputsFirst { inputs: usize, taps: usize },
 }
 
 impl Slot {
@@ -29,11 +29,12 @@ impl Slot {
         let length = spec.shape.iter().product::<usize>();
         let order = match (primitive, spec.name.as_str()) {
             (Primitive::Convolution(Convolution { window, .. }), "weight") if depthwise => {
-                Order::OutputsLast { inputs: spec.shape[1], taps: window.taps() }
+                Order::InputsFirst { inputs: spec.shape[1], taps: window.taps() }
             }
             (Primitive::Convolution(Convolution { window, .. }), "weight") => {
-                Order::TapsBeforeInputs { inputs: spec.shape[1], taps: window.taps() }
+                Order::TapsFirst { inputs: spec.shape[1], taps: window.taps() }
             }
+            (Primitive::Linear { .. }, "weight") => Order::TapsFirst { inputs: spec.shape[1], taps: 1 },
             _ => Order::Same,
         };
         let decays = spec.role == TensorRole::Parameter { decays: true };
@@ -44,16 +45,19 @@ impl Slot {
     fn place(&self, index: usize) -> usize {
         match self.order {
             Order::Same => index,
-            Order::TapsBeforeInputs { inputs, taps } => {
+            Order::TapsFirst { inputs, taps } => {
                 let (output, input, tap) = (index / (inputs * taps), index / taps % inputs, index % taps);
-                (output * taps + tap) * inputs + input
+                (tap * inputs + input) * self.outputs() + output
             }
-            Order::OutputsLast { inputs, taps } => {
-                let outputs = self.range.len() / (inputs * taps);
+            Order::InputsFirst { inputs, taps } => {
                 let (output, input, tap) = (index / (inputs * taps), index / taps % inputs, index % taps);
-                (input * taps + tap) * outputs + output
+                (input * taps + tap) * self.outputs() + output
             }
         }
+    }
+
+    fn outputs(&self) -> usize {
+        self.shape[0]
     }
 
     /// Stores values that are in PyTorch's order.

@@ -40,6 +40,13 @@ impl Stream {
         unit(self.words(counter)[(element % 4) as usize])
     }
 
+    /// What [`Self::at_step`] gives for the elements from `first` on.
+    pub fn run_at_step(&self, step: u64, node: u32, first: u64) -> impl Iterator<Item = f32> {
+        let stream = *self;
+        let groups = (first / 4..).flat_map(move |group| stream.words([low(group), node, low(step), high(step)]));
+        groups.skip((first % 4) as usize).map(unit)
+    }
+
     /// A number in `0.0..1.0` for `index`.
     pub fn uniform(&self, index: u64) -> f32 {
         unit(self.words([low(index), high(index), 0, 0])[0])
@@ -103,6 +110,16 @@ mod tests {
         let pi = Stream { key: [0xa409_3822, 0x299f_31d0] };
         let counter = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
         assert_eq!(pi.words(counter), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+    }
+
+    #[test]
+    fn a_run_gives_what_each_element_gives() {
+        let stream = Stream::new(3, "dropout");
+        for first in 0..9 {
+            let run: Vec<f32> = stream.run_at_step(7, 2, first).take(11).collect();
+            let single: Vec<f32> = (first..first + 11).map(|element| stream.at_step(7, 2, element)).collect();
+            assert_eq!(run, single);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     data::Batch,
-    train::{Executor, ExecutorError, OptimizerRule, Step, StepResult},
+    train::{Executor, ExecutorError, OptimizerRule, State, Step, StepResult},
     weights::{Array, Weights},
 };
 use nasgen_engine::{Engine, EngineError, Rule};
@@ -43,7 +43,25 @@ impl Executor for Engine {
     }
 
     fn weights(&mut self) -> Result<Weights, ExecutorError> {
-        let tensors = self.tensors().into_iter();
-        Ok(tensors.map(|(name, shape, values)| (name, Array { shape, values })).collect())
+        Ok(named(self.tensors()))
     }
+
+    fn state(&mut self) -> Result<State, ExecutorError> {
+        Ok(State {
+            weights: named(self.tensors()),
+            moments: named(self.moments()),
+            optimizer_steps: self.optimizer_steps(),
+        })
+    }
+
+    fn restore(&mut self, state: &State) -> Result<(), ExecutorError> {
+        let State { weights, moments, optimizer_steps } = state;
+        let weight = |name: &str| weights.get(name).map(|array| array.values.as_slice());
+        let moment = |name: &str| moments.get(name).map(|array| array.values.as_slice());
+        Ok(Self::restore(self, weight, moment, *optimizer_steps)?)
+    }
+}
+
+fn named(tensors: Vec<(String, Vec<usize>, Vec<f32>)>) -> Weights {
+    tensors.into_iter().map(|(name, shape, values)| (name, Array { shape, values })).collect()
 }

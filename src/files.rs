@@ -7,6 +7,23 @@ use std::{
     path::Path,
 };
 
+/// What the names of temporary files begin with.
+const UNFINISHED: &str = ".nasgen-";
+
+/// Removes the temporary files that killed processes left in `folder`.
+///
+/// # Errors
+/// When the folder cannot be read or one of them not removed.
+pub fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes `bytes` to a temporary file beside `path`, syncs it and renames it: a kill or a full
 /// disk at any moment leaves the previous file.
 ///
@@ -28,8 +45,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // What the user's umask allows, like any file a program writes.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.prefix(".nasgen-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
+    let mut file = builder.prefix(UNFINISHED).tempfile_in(folder)?;
+    file.as_file_mut().write_all(bytes)?;
     file.as_file().sync_all()?;
     if let Some(existing) = existing {
         file.as_file().set_permissions(existing.permissions())?;

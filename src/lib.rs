@@ -3,10 +3,12 @@
 //! Where to start: [`spec::ModelSpec`] is what a file says, [`network::Network`] what it means,
 //! `nasgen_modules` what it can name. ARCHITECTURE.md is the map.
 
+pub mod bench;
 pub mod chance;
 pub mod cli;
 pub mod data;
 pub mod engine;
+pub mod evaluation;
 pub mod files;
 pub mod network;
 pub mod numbers;

@@ -31,6 +31,13 @@ pub struct WeightsError {
     problem: String,
 }
 
+impl WeightsError {
+    /// `problem` with the file at `path`.
+    pub(crate) fn new(path: &Path, problem: impl Into<String>) -> Self {
+        Self { path: path.display().to_string(), problem: problem.into() }
+    }
+}
+
 impl Weights {
     /// The values with which training begins: a function of the seed and each tensor's name.
     pub fn initial(layers: &Layers, seed: u64) -> Self {
@@ -50,6 +57,12 @@ impl Weights {
     /// All tensors, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Array)> {
         self.tensors.iter().map(|(name, array)| (name.as_str(), array))
+    }
+
+    /// The name of the first tensor, by name, that holds a NaN or an infinity.
+    pub fn not_finite(&self) -> Option<&str> {
+        let bad = |array: &Array| array.values.iter().any(|value| !value.is_finite());
+        self.iter().find(|(_, array)| bad(array)).map(|(name, _)| name)
     }
 
     /// What does not fit between these tensors and those that `layers` have.
@@ -73,7 +86,7 @@ impl Weights {
     /// # Errors
     /// When the file cannot be written; an older one is then still whole.
     pub fn save(&self, path: &Path, metadata: &serde_json::Value) -> Result<(), WeightsError> {
-        let failed = |problem: String| WeightsError { path: path.display().to_string(), problem };
+        let failed = |problem: String| WeightsError::new(path, problem);
         let bytes: Vec<(&str, &Array, Vec<u8>)> = self
             .iter()
             .map(|(name, array)| (name, array, array.values.iter().flat_map(|value| value.to_le_bytes()).collect()))
@@ -93,7 +106,7 @@ impl Weights {
     /// # Errors
     /// When it cannot be read or holds other types.
     pub fn load(path: &Path) -> Result<(Self, BTreeMap<String, String>), WeightsError> {
-        let failed = |problem: String| WeightsError { path: path.display().to_string(), problem };
+        let failed = |problem: String| WeightsError::new(path, problem);
         let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| failed(error.to_string()))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(error.to_string()))?;
@@ -122,6 +135,15 @@ fn values(view: &TensorView<'_>) -> Option<Vec<f32>> {
             Some(chunks.iter().map(|bytes| i64::from_le_bytes(*bytes) as f32).collect())
         }
         _ => None,
+    }
+}
+
+impl IntoIterator for Weights {
+    type Item = (String, Array);
+    type IntoIter = std::collections::btree_map::IntoIter<String, Array>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.tensors.into_iter()
     }
 }
 

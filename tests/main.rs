@@ -9,12 +9,18 @@
 mod blocks;
 /// The engine against the reference.
 mod engine;
+/// Measures, and what trained networks say.
+mod evaluating;
+/// What must not lose data.
+mod faults;
 /// Committed expected outputs.
 mod golden;
 /// The committed PyTorch fixtures.
 mod oracle;
 /// The program as a user meets it.
 mod program;
+/// Killed, stopped and resumed.
+mod resume;
 /// What a space gives.
 mod sampling;
 /// What a spec may say.

@@ -51,6 +51,36 @@ fn show_gives_one_json_object() {
 }
 
 #[test]
+fn bench_times_training_and_scoring() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cfg.yml"), SPEC).unwrap();
+    for (flags, mode, executor) in [
+        ("", "infer", "engine"),
+        ("--train --optimizer adamw", "train", "engine"),
+        ("--executor reference", "infer", "reference"),
+    ] {
+        let arguments = format!("bench cfg.yml --json --seconds 0.05 --batch 4 --threads 1 --input 3x16x16 {flags}");
+        let (code, stdout, stderr) = nasgen(folder.path(), &arguments);
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        let measured: Value = serde_json::from_str(&stdout).unwrap();
+        let number = |value: &Value| value.as_f64().unwrap();
+        assert_eq!((&measured["mode"], &measured["executor"]), (&mode.into(), &executor.into()));
+        assert_eq!(
+            (&measured["batch"], &measured["threads"], &measured["device"]),
+            (&4.into(), &1.into(), &"cpu".into())
+        );
+        let (median, least) = (number(&measured["step_ms"]["p50"]), number(&measured["step_ms"]["min"]));
+        assert!(0.0 < least && least <= median, "{measured}");
+        assert!((number(&measured["images_per_second"]) / (4000.0 / median) - 1.0).abs() < 1e-9, "{measured}");
+        assert!(number(&measured["peak_bytes"]) > 1e6, "{measured}");
+    }
+    let (code, stdout, _) = nasgen(folder.path(), "bench cfg.yml --seconds 0.05");
+    assert!(code == 0 && stdout.contains("images/s"), "{stdout}");
+    let (code, _, stderr) = nasgen(folder.path(), "bench cfg.yml --optimizer sdg");
+    assert!(code == 2 && stderr.contains("--optimizer") && stderr.contains("sgd"), "{stderr}");
+}
+
+#[test]
 fn modules_are_listed_and_explained() {
     let folder = tempfile::tempdir().unwrap();
     let (_, list, _) = nasgen(folder.path(), "modules");

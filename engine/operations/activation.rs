@@ -4,7 +4,7 @@ use crate::{
     activation::{Curve, with_curve},
     chunks,
     instructions::vectorised,
-    operation::{Forward, Gradients, Operation, Run},
+    operation::{Forward, Gradients, InputGradient, Operation, Rereads, Run},
 };
 use nasgen_modules::Activation;
 
@@ -15,7 +15,7 @@ pub(crate) struct Activate {
 }
 
 impl Operation for Activate {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
         chunks::for_each(run.images, output, self.values, |first, output| {
             let input = &inputs[0][first * self.values..][..output.len()];
             with_curve!(Some(self.activation), curve => values(curve, input, output));
@@ -24,10 +24,11 @@ impl Operation for Activate {
 
     fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>) {
         let of_output = &*gradients.output;
-        chunks::for_each(run.images, gradients.inputs[0], self.values, |first, of_input| {
+        let InputGradient { values, add } = &mut gradients.inputs[0];
+        chunks::for_each(run.images, values, self.values, |first, of_input| {
             let range = first * self.values..first * self.values + of_input.len();
             let (input, of_output) = (&forward.inputs[0][range.clone()], &of_output[range]);
-            with_curve!(Some(self.activation), curve => slopes(curve, input, of_output, of_input));
+            with_curve!(Some(self.activation), curve => slopes(curve, input, of_output, of_input, *add));
         });
     }
 }
@@ -35,13 +36,16 @@ impl Operation for Activate {
 vectorised! {
     fn values<C: Curve>(curve: C, input: &[f32], output: &mut [f32]) {
         for (from, to) in input.iter().zip(output) {
-            *to = curve.value(*from);
+            *to = curve.value::<A>(*from);
         }
     }
 
-    fn slopes<C: Curve>(curve: C, input: &[f32], of_output: &[f32], of_input: &mut [f32]) {
-        for ((x, gradient), to) in input.iter().zip(of_output).zip(of_input) {
-            *to = gradient * curve.slope(*x);
+    fn slopes<C: Curve>(curve: C, input: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool) {
+        let terms = input.iter().zip(of_output).zip(of_input);
+        if add {
+            terms.for_each(|((x, gradient), to)| *to += gradient * curve.slope::<A>(*x));
+        } else {
+            terms.for_each(|((x, gradient), to)| *to = gradient * curve.slope::<A>(*x));
         }
     }
 }
@@ -53,7 +57,7 @@ pub(crate) struct Softmax {
 }
 
 impl Operation for Softmax {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
         chunks::for_each(run.images, output, self.values, |first, output| {
             let input = &inputs[0][first * self.values..];
             for (to, from) in output.chunks_mut(self.channels).zip(input.chunks(self.channels)) {
@@ -67,15 +71,20 @@ impl Operation for Softmax {
 
     fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>) {
         let of_output = &*gradients.output;
-        chunks::for_each(run.images, gradients.inputs[0], self.values, |first, of_input| {
+        let of_input = gradients.inputs[0].ready_for_sums();
+        chunks::for_each(run.images, of_input, self.values, |first, of_input| {
             let start = first * self.values;
             let rows = forward.output[start..].chunks(self.channels).zip(of_output[start..].chunks(self.channels));
             for (to, (share, gradient)) in of_input.chunks_mut(self.channels).zip(rows) {
                 let mean: f32 = share.iter().zip(gradient).map(|(share, gradient)| share * gradient).sum();
                 for ((to, share), gradient) in to.iter_mut().zip(share).zip(gradient) {
-                    *to = share * (gradient - mean);
+                    *to += share * (gradient - mean);
                 }
             }
         });
+    }
+
+    fn rereads(&self) -> Rereads {
+        Rereads::Output
     }
 }

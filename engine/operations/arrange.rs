@@ -3,7 +3,7 @@
 use super::Size;
 use crate::{
     chunks,
-    operation::{Forward, Gradients, Operation, Run},
+    operation::{Forward, Gradients, Operation, Rereads, Run},
 };
 use nasgen_modules::{Primitive, Shape};
 
@@ -60,7 +60,7 @@ impl Arrange {
 }
 
 impl Operation for Arrange {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
         chunks::for_each(run.images, output, self.sources.len(), |first, output| {
             for (image, output) in output.chunks_mut(self.sources.len()).enumerate() {
                 for (to, (input, place)) in output.iter_mut().zip(&self.sources) {
@@ -74,8 +74,7 @@ impl Operation for Arrange {
     fn backward(&mut self, run: &Run, _: &Forward<'_>, gradients: Gradients<'_>) {
         let of_output = &*gradients.output;
         for (input, of_input) in gradients.inputs.iter_mut().enumerate() {
-            chunks::for_each(run.images, of_input, self.inputs[input], |first, of_input| {
-                of_input.fill(0.0);
+            chunks::for_each(run.images, of_input.ready_for_sums(), self.inputs[input], |first, of_input| {
                 for (image, of_input) in of_input.chunks_mut(self.inputs[input]).enumerate() {
                     let of_output = &of_output[(first + image) * self.sources.len()..];
                     for (gradient, (source, place)) in of_output.iter().zip(&self.sources) {
@@ -86,5 +85,9 @@ impl Operation for Arrange {
                 }
             });
         }
+    }
+
+    fn rereads(&self) -> Rereads {
+        Rereads::Nothing
     }
 }

@@ -23,7 +23,7 @@ impl ChannelConvolve {
 }
 
 impl Operation for ChannelConvolve {
-    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
         chunks::for_each(run.images, output, self.channels, |first, output| {
             let input = &inputs[0][first * self.channels..];
             for (to, from) in output.chunks_mut(self.channels).zip(input.chunks(self.channels)) {
@@ -48,10 +48,9 @@ impl Operation for ChannelConvolve {
                 }
             }
         });
-        chunks::for_each(run.images, gradients.inputs[0], channels, |first, of_input| {
+        chunks::for_each(run.images, gradients.inputs[0].ready_for_sums(), channels, |first, of_input| {
             let of_output = &of_output[first * channels..];
             for (to, from) in of_input.chunks_mut(channels).zip(of_output.chunks(channels)) {
-                to.fill(0.0);
                 for (channel, from) in from.iter().enumerate() {
                     for (tap, seen) in this.seen(channel) {
                         to[seen] += forward.parameters[tap] * from;

@@ -1,237 +1,352 @@
-//! Convolution as a matrix product of the pixels that each window sees with the weights.
+//! Convolution as a matrix product; what a window sees is read where it lies.
 
-use super::{Size, TapRun, Taps};
+use super::{
+    Size,
+    filter::{Filter, apply_in_shares, input_gradient_in_shares},
+};
 use crate::{
     chunks,
-    instructions::vectorised,
-    matrix::{Layout, multiply},
-    operation::{Forward, Gradients, Operation, Run},
+    kernels::{Outer, Places, Product, Right, Segment, Tap, outer, product, product_by_columns, transpose},
+    window::{Correlation, Phase},
 };
 use nasgen_modules::Convolution;
 
-/// A convolution in any number of groups. Parameters: output channels × taps × input channels of
-/// the group, then the bias if there is one.
+/// Values of a left factor that stay in the second cache while all columns are computed.
+const LEFT_VALUES: usize = 32 * 1024;
+
+/// A convolution in any number of groups, or a fully connected layer. Weights: taps × input channels
+/// of a group × output channels.
 pub(crate) struct Convolve {
     input: Size,
     output: Size,
     groups: usize,
     taps: usize,
-    bias: bool,
-    /// `None` where a window sees just its own pixel: then nothing has to be gathered.
+    /// `None` where a window sees just its own pixel: then nothing has to be padded.
     windows: Option<Windows>,
-    partials: Vec<f32>,
+    /// Taps × output channels × input channels of a group: for the gradient of the input.
+    transposed: Vec<f32>,
+    room: Vec<f32>,
 }
 
-/// What windows see, position by position.
-pub(crate) struct Windows {
-    runs: Vec<Vec<TapRun>>,
-    taps: usize,
-    channels: usize,
-    groups: usize,
+struct Windows {
+    forward: Correlation,
+    backward: Correlation,
+    segments: Vec<Segment>,
+    /// For each phase of `backward`.
+    backward_segments: Vec<Vec<Segment>>,
 }
 
 impl Convolve {
     pub(crate) fn new(convolution: &Convolution, input: Size, output: Size) -> Self {
         let window = convolution.window;
+        let groups = convolution.groups;
         let in_place = window.taps() == 1 && window.stride == [1, 1] && input.pixels() == output.pixels();
-        let windows = (!in_place).then(|| Windows {
-            runs: Taps::of(&window, input, output).runs(),
-            taps: window.taps(),
-            channels: input.channels,
-            groups: convolution.groups,
+        let (inputs, outputs) = (input.channels / groups, output.channels / groups);
+        let windows = (!in_place).then(|| {
+            let forward = Correlation::forward(&window, input, output);
+            let backward = Correlation::backward(&window, input, output);
+            let segments = segments(&forward.phases[0].taps, inputs, inputs);
+            let of_phase = |phase: &Phase| segments_of(&phase.taps, outputs, output.channels);
+            let backward_segments = backward.phases.iter().map(of_phase).collect();
+            Windows { forward, backward, segments, backward_segments }
         });
-        let (groups, bias) = (convolution.groups, convolution.bias);
-        Self { input, output, groups, taps: window.taps(), bias, windows, partials: Vec::new() }
+        Self { input, output, groups, taps: window.taps(), windows, transposed: Vec::new(), room: Vec::new() }
     }
 
-    /// Values that a window sees in one group.
+    /// A fully connected layer.
+    pub(crate) fn linear(inputs: usize, outputs: usize) -> Self {
+        let size = |channels| Size { height: 1, width: 1, channels };
+        let (input, output) = (size(inputs), size(outputs));
+        Self { input, output, groups: 1, taps: 1, windows: None, transposed: Vec::new(), room: Vec::new() }
+    }
+
+    /// Input and output channels of a group.
+    fn share(&self) -> (usize, usize) {
+        (self.input.channels / self.groups, self.output.channels / self.groups)
+    }
+
+    /// Rows of the weights.
     fn inner(&self) -> usize {
         self.taps * self.input.channels / self.groups
     }
+}
 
-    fn weights(&self) -> usize {
-        self.output.channels * self.inner()
+/// The pieces that `taps` see, each `length` values, with `rows` rows of the right factor for each
+/// tap. Pieces that go on where the one before ends are joined.
+fn segments(taps: &[Tap], length: usize, rows: usize) -> Vec<Segment> {
+    let mut joined: Vec<Segment> = Vec::new();
+    for segment in segments_of(taps, length, rows) {
+        match joined.last_mut() {
+            Some(last) if (last.left + last.length, last.right + last.length) == (segment.left, segment.right) => {
+                last.length += segment.length;
+            }
+            _ => joined.push(segment),
+        }
+    }
+    joined
+}
+
+fn segments_of(taps: &[Tap], length: usize, rows: usize) -> Vec<Segment> {
+    taps.iter().map(|tap| Segment { left: tap.offset, right: tap.weight * rows, length }).collect()
+}
+
+/// `result = left · right` for `rows` rows that lie one after the other.
+struct Rows<'a> {
+    left: &'a [f32],
+    left_stride: usize,
+    inner: usize,
+    right: &'a [f32],
+    right_stride: usize,
+    columns: usize,
+    result_stride: usize,
+    add: bool,
+}
+
+impl Rows<'_> {
+    fn multiply(&self, rows: usize, result: &mut [f32]) {
+        let at_a_time = (LEFT_VALUES / self.inner).next_multiple_of(8).max(8);
+        let segments = [Segment { left: 0, right: 0, length: self.inner }];
+        for first in (0..rows).step_by(at_a_time) {
+            product(&mut Product {
+                rows: at_a_time.min(rows - first),
+                columns: self.columns,
+                segments: &segments,
+                left: &self.left[first * self.left_stride..],
+                left_places: Places::Every(self.left_stride),
+                right: self.right,
+                right_stride: self.right_stride,
+                result: &mut result[first * self.result_stride..],
+                result_places: Places::Every(self.result_stride),
+                add: self.add,
+            });
+        }
+    }
+}
+
+impl Filter for Convolve {
+    fn input(&self) -> Size {
+        self.input
     }
 
-    /// Calls `work` with each group's part of the matrices: the weights' layout and start, the
-    /// columns of the output, and the columns of what was gathered.
-    fn for_each_group(&self, pixels: usize, mut work: impl FnMut(Group)) {
-        let (inner, outs) = (self.inner(), self.output.channels / self.groups);
-        let gathered = if self.windows.is_some() { inner } else { self.input.channels };
-        for group in 0..self.groups {
-            let seen_start = group * if self.windows.is_some() { pixels * inner } else { inner };
-            work(Group {
-                weights: (group * outs * inner, Layout::rows(outs, inner, inner)),
-                output: (group * outs, Layout::rows(pixels, outs, self.output.channels)),
-                seen: (seen_start, Layout::rows(pixels, inner, gathered)),
+    fn output(&self) -> Size {
+        self.output
+    }
+
+    fn weights(&self) -> usize {
+        self.inner() * self.output.channels
+    }
+
+    fn images_at_a_time(&self) -> usize {
+        self.windows.as_ref().map_or(1, |windows| windows.forward.images.max(windows.backward.images))
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.weights() > self.output.values()
+    }
+
+    fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]) {
+        let (inputs, outputs) = self.share();
+        let (from, to) = (self.input.channels, self.output.channels);
+        let Some(windows) = &self.windows else {
+            for group in 0..self.groups {
+                let rows = Rows {
+                    left: &images[group * inputs..],
+                    left_stride: from,
+                    inner: inputs,
+                    right: &weights[group * outputs..],
+                    right_stride: to,
+                    columns: outputs,
+                    result_stride: to,
+                    add: false,
+                };
+                rows.multiply(output.len() / to, &mut output[group * outputs..]);
+            }
+            return;
+        };
+        let (table, phase) = (&windows.forward, &windows.forward.phases[0]);
+        let blocks = images.chunks(table.images * self.input.values());
+        for (images, output) in blocks.zip(output.chunks_mut(table.images * self.output.values())) {
+            table.with_padded(images, |source| {
+                for group in 0..self.groups {
+                    product(&mut Product {
+                        rows: phase.positions * (output.len() / self.output.values()),
+                        columns: outputs,
+                        segments: &windows.segments,
+                        left: &source[group * inputs..],
+                        left_places: Places::At(&phase.sources),
+                        right: &weights[group * outputs..],
+                        right_stride: to,
+                        result: &mut output[group * outputs..],
+                        result_places: Places::Every(to),
+                        add: false,
+                    });
+                }
             });
         }
     }
 
-    /// What the windows of one image see: groups × positions × taps × channels of the group.
-    fn gather(&self, windows: &Windows, image: &[f32], seen: &mut Vec<f32>) {
-        seen.clear();
-        seen.resize(windows.runs.len() * self.taps * self.input.channels, 0.0);
-        gather_pixels(windows, image, seen);
+    fn prepare_backward(&mut self, weights: &[f32]) {
+        let (inputs, outputs) = (self.share().0, self.output.channels);
+        self.transposed.resize(weights.len(), 0.0);
+        let taps = weights.chunks(inputs * outputs).zip(self.transposed.chunks_mut(inputs * outputs));
+        chunks::run(taps.collect(), weights.len(), |(weights, transposed)| {
+            transpose(weights, outputs, transposed);
+        });
     }
-}
 
-/// One group's part of each matrix: where it begins, and its layout.
-#[derive(Clone, Copy)]
-struct Group {
-    weights: (usize, Layout),
-    output: (usize, Layout),
-    seen: (usize, Layout),
-}
-
-impl Operation for Convolve {
-    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
-        let this = &*self;
-        let (weights, bias) = parameters.split_at(this.weights());
-        let product = |seen: &[f32], output: &mut [f32], pixels: usize| {
-            this.for_each_group(pixels, |group| {
-                multiply(
-                    (&mut output[group.output.0..], group.output.1),
-                    false,
-                    (&seen[group.seen.0..], group.seen.1),
-                    (&weights[group.weights.0..], group.weights.1.transposed()),
-                );
-            });
-            if this.bias {
-                for pixel in output.chunks_mut(this.output.channels) {
-                    pixel.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
-                }
+    fn input_gradient(&self, _: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool) {
+        let (inputs, outputs) = self.share();
+        let (from, to) = (self.input.channels, self.output.channels);
+        let Some(windows) = &self.windows else {
+            for group in 0..self.groups {
+                let rows = Rows {
+                    left: &of_output[group * outputs..],
+                    left_stride: to,
+                    inner: outputs,
+                    right: &self.transposed[group * outputs * inputs..],
+                    right_stride: inputs,
+                    columns: inputs,
+                    result_stride: from,
+                    add,
+                };
+                rows.multiply(of_output.len() / to, &mut of_input[group * inputs..]);
             }
+            return;
         };
-        chunks::for_each(run.images, output, this.output.values(), |first, output| {
-            let input = &inputs[0][first * this.input.values()..];
-            match &this.windows {
-                None => product(input, output, output.len() / this.output.channels),
-                Some(windows) => {
-                    let mut seen = Vec::new();
-                    for (image, output) in
-                        input.chunks(this.input.values()).zip(output.chunks_mut(this.output.values()))
-                    {
-                        this.gather(windows, image, &mut seen);
-                        product(&seen, output, this.output.pixels());
+        let table = &windows.backward;
+        let blocks = of_output.chunks(table.images * self.output.values());
+        for (of_output, of_input) in blocks.zip(of_input.chunks_mut(table.images * self.input.values())) {
+            table.with_padded(of_output, |source| {
+                for (phase, segments) in table.phases.iter().zip(&windows.backward_segments) {
+                    for group in 0..self.groups {
+                        product(&mut Product {
+                            rows: phase.positions * (of_input.len() / self.input.values()),
+                            columns: inputs,
+                            segments,
+                            left: &source[group * outputs..],
+                            left_places: Places::At(&phase.sources),
+                            right: &self.transposed[group * outputs * inputs..],
+                            right_stride: inputs,
+                            result: &mut of_input[group * inputs..],
+                            result_places: Places::At(&phase.results),
+                            add,
+                        });
                     }
                 }
-            }
-        });
+            });
+        }
     }
 
-    fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>) {
-        let mut partials = std::mem::take(&mut self.partials);
+    fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
+        let Some(windows) = &self.windows else {
+            return self.weight_gradient_part(images, None, of_output, 0..self.inner(), of_weights, true);
+        };
+        let table = &windows.forward;
+        let blocks = images.chunks(table.images * self.input.values());
+        for (images, of_output) in blocks.zip(of_output.chunks(table.images * self.output.values())) {
+            table.with_padded(images, |source| {
+                self.weight_gradient_part(source, Some(windows), of_output, 0..self.inner(), of_weights, true);
+            });
+        }
+    }
+
+    fn apply_to_all(&mut self, weights: &[f32], images: &[f32], output: &mut [f32]) {
+        let sizes = [output.len() / self.output.channels, self.input.channels, self.output.channels];
+        if self.is_one_matrix(sizes[0]) {
+            return product_by_columns(sizes, images, Right::Rows(weights), &mut self.room, output, false);
+        }
+        apply_in_shares(self, weights, images, output);
+    }
+
+    fn input_gradient_of_all(&mut self, weights: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool) {
+        let sizes = [of_output.len() / self.output.channels, self.output.channels, self.input.channels];
+        if self.is_one_matrix(sizes[0]) {
+            return product_by_columns(sizes, of_output, Right::Columns(weights), &mut self.room, of_input, add);
+        }
+        self.prepare_backward(weights);
+        input_gradient_in_shares(self, weights, of_output, of_input, add);
+    }
+
+    fn weight_gradient_of_all(&mut self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
+        let mut padded = std::mem::take(&mut self.room);
         let this = &*self;
-        let of_output = &*gradients.output;
-        chunks::sum_into(run.images, &mut partials, gradients.parameters, |images, sums| {
-            this.parameter_gradient(images, forward.inputs[0], of_output, sums);
+        let source = match &this.windows {
+            Some(Windows { forward, .. }) if !forward.is_bare() => {
+                let (count, values) = (images.len() / this.input.values(), forward.padded_values());
+                padded.resize(count * values, 0.0);
+                chunks::for_each(count, &mut padded, values, |first, room| {
+                    forward.pad(&images[first * this.input.values()..], this.input.channels, &[], room);
+                });
+                &padded[..]
+            }
+            _ => images,
+        };
+        // A few tasks for each thread, whole tiles of rows.
+        let rows_per_task = (this.inner() / 16).next_multiple_of(8).clamp(8, 64);
+        let tasks = of_weights.chunks_mut(rows_per_task * this.output.channels).enumerate().collect();
+        chunks::run(tasks, usize::MAX, |(index, part)| {
+            let first = index * rows_per_task;
+            let rows = first..first + part.len() / this.output.channels;
+            let Some(windows) = &this.windows else {
+                return this.weight_gradient_part(source, None, of_output, rows, part, false);
+            };
+            let table = &windows.forward;
+            let blocks = source.chunks(table.images * table.padded_values());
+            for (block, (source, of_output)) in
+                blocks.zip(of_output.chunks(table.images * this.output.values())).enumerate()
+            {
+                this.weight_gradient_part(source, Some(windows), of_output, rows.clone(), part, block > 0);
+            }
         });
-        self.partials = partials;
-        let this = &*self;
-        let weights = &forward.parameters[..this.weights()];
-        chunks::for_each(run.images, gradients.inputs[0], this.input.values(), |first, of_input| {
-            let of_output = &of_output[first * this.output.values()..];
-            this.input_gradient(weights, of_output, of_input);
-        });
+        self.room = padded;
     }
 }
 
 impl Convolve {
-    fn parameter_gradient(&self, images: std::ops::Range<usize>, input: &[f32], of_output: &[f32], sums: &mut [f32]) {
-        let (of_weights, of_bias) = sums.split_at_mut(self.weights());
-        let mut product = |seen: &[f32], of_output: &[f32], pixels: usize| {
-            self.for_each_group(pixels, |group| {
-                multiply(
-                    (&mut of_weights[group.weights.0..], group.weights.1),
-                    true,
-                    (&of_output[group.output.0..], group.output.1.transposed()),
-                    (&seen[group.seen.0..], group.seen.1),
-                );
-            });
+    /// What some images, padded if there are windows, give to some `rows` of the weights' gradient;
+    /// added if `add`.
+    fn weight_gradient_part(
+        &self,
+        source: &[f32],
+        windows: Option<&Windows>,
+        of_output: &[f32],
+        rows: std::ops::Range<usize>,
+        of_weights: &mut [f32],
+        add: bool,
+    ) {
+        let (inputs, outputs) = self.share();
+        let to = self.output.channels;
+        let whole = [Segment { left: 0, right: 0, length: inputs }];
+        let (segments, places) = match windows {
+            Some(windows) => (&windows.segments[..], Places::At(&windows.forward.phases[0].sources)),
+            None => (&whole[..], Places::Every(self.input.channels)),
         };
-        let input = &input[images.start * self.input.values()..images.end * self.input.values()];
-        let of_output = &of_output[images.start * self.output.values()..images.end * self.output.values()];
-        match &self.windows {
-            None => product(input, of_output, images.len() * self.output.pixels()),
-            Some(windows) => {
-                let mut seen = Vec::new();
-                for (image, of_output) in input.chunks(self.input.values()).zip(of_output.chunks(self.output.values()))
-                {
-                    self.gather(windows, image, &mut seen);
-                    product(&seen, of_output, self.output.pixels());
-                }
+        for segment in segments {
+            let start = segment.right.max(rows.start);
+            let end = (segment.right + segment.length).min(rows.end);
+            if start >= end {
+                continue;
             }
-        }
-        if self.bias {
-            for pixel in of_output.chunks(self.output.channels) {
-                of_bias.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
+            for group in 0..self.groups {
+                outer(&mut Outer {
+                    rows: of_output.len() / to,
+                    inner: end - start,
+                    columns: outputs,
+                    left: &source[group * inputs + segment.left + (start - segment.right)..],
+                    left_places: places,
+                    right: &of_output[group * outputs..],
+                    right_stride: to,
+                    result: &mut of_weights[(start - rows.start) * to + group * outputs..],
+                    result_stride: to,
+                    add,
+                });
             }
         }
     }
 
-    /// Gradients of some images, from those of their outputs.
-    fn input_gradient(&self, weights: &[f32], of_output: &[f32], of_input: &mut [f32]) {
-        let product = |of_output: &[f32], of_seen: &mut [f32], pixels: usize| {
-            self.for_each_group(pixels, |group| {
-                multiply(
-                    (&mut of_seen[group.seen.0..], group.seen.1),
-                    false,
-                    (&of_output[group.output.0..], group.output.1),
-                    (&weights[group.weights.0..], group.weights.1),
-                );
-            });
-        };
-        let Some(windows) = &self.windows else {
-            return product(of_output, of_input, of_input.len() / self.input.channels);
-        };
-        let mut of_seen = vec![0.0; windows.runs.len() * self.taps * self.input.channels];
-        for (of_image, of_output) in
-            of_input.chunks_mut(self.input.values()).zip(of_output.chunks(self.output.values()))
-        {
-            product(of_output, &mut of_seen, self.output.pixels());
-            of_image.fill(0.0);
-            scatter_pixels(windows, &of_seen, of_image);
-        }
-    }
-}
-
-impl Windows {
-    /// Calls `work` with each piece of an image and the place of that piece in what was gathered:
-    /// (start in the image, start in what was gathered, length).
-    #[inline(always)]
-    fn for_each_piece(&self, mut work: impl FnMut(usize, usize, usize)) {
-        let Self { taps, channels, groups, .. } = *self;
-        let share = channels / groups;
-        for (position, runs) in self.runs.iter().enumerate() {
-            for run in runs {
-                let (tap, pixel, length) = (run.tap as usize, run.pixel as usize, run.length as usize);
-                if groups == 1 {
-                    work(pixel * channels, (position * taps + tap) * channels, length * channels);
-                    continue;
-                }
-                // Groups lie apart in what was gathered, so only single taps lie side by side.
-                for (step, group) in (0..length).flat_map(|step| (0..groups).map(move |group| (step, group))) {
-                    let to = ((group * self.runs.len() + position) * taps + tap + step) * share;
-                    work((pixel + step) * channels + group * share, to, share);
-                }
-            }
-        }
-    }
-}
-
-vectorised! {
-    /// Copies the pixels of `image` that each window sees to `seen`, which is 0 where it sees none.
-    fn gather_pixels(windows: &Windows, image: &[f32], seen: &mut [f32]) {
-        windows.for_each_piece(|from, to, length| seen[to..to + length].copy_from_slice(&image[from..from + length]));
-    }
-
-    /// Adds what was gathered back to the pixels that it came from.
-    fn scatter_pixels(windows: &Windows, seen: &[f32], image: &mut [f32]) {
-        windows.for_each_piece(|to, from, length| {
-            for (to, from) in image[to..to + length].iter_mut().zip(&seen[from..from + length]) {
-                *to += from;
-            }
-        });
+    /// Whether `rows` rows of the output are so few that reading the weights is most of the work,
+    /// and one product gives them.
+    fn is_one_matrix(&self, rows: usize) -> bool {
+        self.windows.is_none() && self.groups == 1 && rows <= 512
     }
 }

@@ -3,7 +3,7 @@
 use super::Size;
 use crate::{
     chunks,
-    operation::{Forward, Gradients, Operation, Run},
+    operation::{Forward, Gradients, Operation, Rereads, Run},
 };
 use nasgen_modules::randomness::Stream;
 
@@ -17,14 +17,19 @@ pub(crate) struct Dropout {
 }
 
 impl Dropout {
-    fn scale(&self, run: &Run, from: &[f32], to: &mut [f32]) {
+    /// Calls `work` with every value of `to`, its place in the batch, and the factor that it is
+    /// kept by.
+    fn for_each(&self, run: &Run, to: &mut [f32], work: impl Fn(&mut f32, usize, f32) + Sync + Send) {
         let (values, pixels, channels) = (self.size.values(), self.size.pixels(), self.size.channels);
         chunks::for_each(run.images, to, values, |first, to| {
-            for (at, (to, from)) in to.iter_mut().zip(&from[first * values..]).enumerate() {
+            for (image, to) in to.chunks_mut(values).enumerate() {
+                let start = (first + image) * values;
                 // Elements are numbered channels first, whatever the order in memory.
-                let (image, pixel, channel) = (first + at / values, at % values / channels, at % channels);
-                let element = (image * values + channel * pixels + pixel) as u64;
-                *to = from * kept(&self.stream, run.step, self.node, element, self.probability);
+                let factors = kept_run(&self.stream, run.step, self.node, start as u64, self.probability);
+                for (element, factor) in factors.take(values).enumerate() {
+                    let at = element % pixels * channels + element / pixels;
+                    work(&mut to[at], start + at, factor);
+                }
             }
         });
     }
@@ -32,23 +37,33 @@ impl Dropout {
 
 /// 0 with `probability`, else the factor that keeps the mean.
 pub(crate) fn kept(stream: &Stream, step: u64, node: u32, element: u64, probability: f64) -> f32 {
-    let dropped = f64::from(stream.at_step(step, node, element)) < probability;
-    if dropped { 0.0 } else { (1.0 / (1.0 - probability)) as f32 }
+    factor(stream.at_step(step, node, element), probability)
+}
+
+fn factor(random: f32, probability: f64) -> f32 {
+    if f64::from(random) < probability { 0.0 } else { (1.0 / (1.0 - probability)) as f32 }
+}
+
+/// As [`kept`], for elements from `first` on.
+fn kept_run(stream: &Stream, step: u64, node: u32, first: u64, probability: f64) -> impl Iterator<Item = f32> {
+    stream.run_at_step(step, node, first).map(move |random| factor(random, probability))
 }
 
 impl Operation for Dropout {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
         if run.training {
-            self.scale(run, inputs[0], output);
+            self.for_each(run, output, |to, place, factor| *to = inputs[0][place] * factor);
         } else {
-            let length = run.images * self.size.values();
-            output[..length].copy_from_slice(&inputs[0][..length]);
+            output.copy_from_slice(inputs[0]);
         }
     }
 
     fn backward(&mut self, run: &Run, _: &Forward<'_>, gradients: Gradients<'_>) {
-        if !gradients.inputs[0].is_empty() {
-            self.scale(run, gradients.output, gradients.inputs[0]);
-        }
+        let of_output = &*gradients.output;
+        self.for_each(run, gradients.inputs[0].ready_for_sums(), |to, place, factor| *to += of_output[place] * factor);
+    }
+
+    fn rereads(&self) -> Rereads {
+        Rereads::Nothing
     }
 }

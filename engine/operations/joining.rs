@@ -4,7 +4,7 @@ use super::{Size, dropout::kept};
 use crate::{
     chunks,
     instructions::vectorised,
-    operation::{Forward, Gradients, Operation, Run},
+    operation::{Forward, Gradients, InputGradient, Operation, Rereads, Run},
 };
 use nasgen_modules::randomness::Stream;
 
@@ -27,7 +27,7 @@ impl Add {
 }
 
 impl Operation for Add {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
         chunks::for_each(run.images, output, self.values, |first, output| {
             for (image, output) in output.chunks_mut(self.values).enumerate() {
                 let range = (first + image) * self.values..(first + image + 1) * self.values;
@@ -42,14 +42,25 @@ impl Operation for Add {
     fn backward(&mut self, run: &Run, _: &Forward<'_>, gradients: Gradients<'_>) {
         let of_output = &*gradients.output;
         for (index, of_input) in gradients.inputs.iter_mut().enumerate() {
-            chunks::for_each(run.images, of_input, self.values, |first, of_input| {
+            let InputGradient { values, add } = of_input;
+            chunks::for_each(run.images, values, self.values, |first, of_input| {
                 for (image, of_input) in of_input.chunks_mut(self.values).enumerate() {
                     let of_output = &of_output[(first + image) * self.values..][..self.values];
                     let factor = self.factor(run, index, first + image);
-                    of_input.iter_mut().zip(of_output).for_each(|(to, from)| *to = from * factor);
+                    if *add {
+                        add_scaled(of_output, factor, of_input);
+                    } else if factor == 1.0 {
+                        of_input.copy_from_slice(of_output);
+                    } else {
+                        of_input.iter_mut().zip(of_output).for_each(|(to, from)| *to = from * factor);
+                    }
                 }
             });
         }
+    }
+
+    fn rereads(&self) -> Rereads {
+        Rereads::Nothing
     }
 }
 
@@ -59,7 +70,7 @@ pub(crate) struct Scale {
 }
 
 impl Operation for Scale {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
         let (values, channels) = (self.size.values(), self.size.channels);
         chunks::for_each(run.images, output, values, |first, output| {
             for (image, output) in output.chunks_mut(values).enumerate() {
@@ -73,16 +84,21 @@ impl Operation for Scale {
         let (values, channels) = (self.size.values(), self.size.channels);
         let of_output = &*gradients.output;
         let [of_image, of_gate] = gradients.inputs else { unreachable!("a gate has two inputs") };
+        let InputGradient { values: of_image, add } = of_image;
         chunks::for_each(run.images, of_image, values, |first, of_image| {
             for (image, of_image) in of_image.chunks_mut(values).enumerate() {
                 let of_output = &of_output[(first + image) * values..][..values];
-                scale_channels(of_output, &forward.inputs[1][(first + image) * channels..][..channels], of_image);
+                let gate = &forward.inputs[1][(first + image) * channels..][..channels];
+                if *add {
+                    add_scaled_channels(of_output, gate, of_image);
+                } else {
+                    scale_channels(of_output, gate, of_image);
+                }
             }
         });
-        chunks::for_each(run.images, of_gate, channels, |first, of_gate| {
+        chunks::for_each(run.images, of_gate.ready_for_sums(), channels, |first, of_gate| {
             for (image, of_gate) in of_gate.chunks_mut(channels).enumerate() {
                 let range = (first + image) * values..(first + image + 1) * values;
-                of_gate.fill(0.0);
                 add_products(&forward.inputs[0][range.clone()], &of_output[range], of_gate);
             }
         });
@@ -101,6 +117,15 @@ vectorised! {
         for (from, to) in from.chunks_exact(channels).zip(to.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 to[channel] = from[channel] * gate[channel];
+            }
+        }
+    }
+
+    fn add_scaled_channels(from: &[f32], gate: &[f32], to: &mut [f32]) {
+        let channels = gate.len();
+        for (from, to) in from.chunks_exact(channels).zip(to.chunks_exact_mut(channels)) {
+            for channel in 0..channels {
+                to[channel] += from[channel] * gate[channel];
             }
         }
     }

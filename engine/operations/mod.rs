@@ -6,8 +6,8 @@ mod channel_convolution;
 mod convolution;
 mod depthwise;
 mod dropout;
+mod filter;
 mod joining;
-mod linear;
 mod norm;
 mod pool;
 
@@ -17,9 +17,9 @@ pub(crate) use channel_convolution::ChannelConvolve;
 pub(crate) use convolution::Convolve;
 pub(crate) use depthwise::{Depthwise, MOST_INPUTS};
 pub(crate) use dropout::Dropout;
+pub(crate) use filter::Filtered;
 pub(crate) use joining::{Add, Scale};
-pub(crate) use linear::Linear;
-pub(crate) use norm::Normalise;
+pub(crate) use norm::{Normalise, Normaliser};
 pub(crate) use pool::{AdaptivePool, AveragePool, MaxPool};
 
 use nasgen_modules::{Shape, Window};
@@ -45,14 +45,6 @@ impl Size {
     pub(crate) const fn values(self) -> usize {
         self.pixels() * self.channels
     }
-}
-
-/// Neighbouring taps that see neighbouring pixels, which lie side by side in memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TapRun {
-    pub(crate) tap: u32,
-    pub(crate) pixel: u32,
-    pub(crate) length: u32,
 }
 
 /// Which pixel each tap of a window sees at each position; taps that see the padding are left out.
@@ -85,41 +77,6 @@ impl Taps {
             }
         }
         taps
-    }
-
-    /// The pairs joined to runs: for each position, its runs.
-    pub(crate) fn runs(&self) -> Vec<Vec<TapRun>> {
-        let runs_at = |position: usize| {
-            let mut runs: Vec<TapRun> = Vec::new();
-            for (tap, pixel) in self.at(position) {
-                match runs.last_mut() {
-                    Some(run) if (run.tap + run.length, run.pixel + run.length) == (*tap, *pixel) => run.length += 1,
-                    _ => runs.push(TapRun { tap: *tap, pixel: *pixel, length: 1 }),
-                }
-            }
-            runs
-        };
-        (0..self.positions()).map(runs_at).collect()
-    }
-
-    /// The same pairs the other way round: for each pixel, the (tap, position) pairs that see it.
-    pub(crate) fn reversed(&self, pixels: usize) -> Self {
-        let mut by_pixel = vec![Vec::new(); pixels];
-        for position in 0..self.positions() {
-            for (tap, pixel) in self.at(position) {
-                by_pixel[*pixel as usize].push((*tap, position as u32));
-            }
-        }
-        let mut starts = vec![0];
-        starts.extend(by_pixel.iter().scan(0, |end, pairs| {
-            *end += pairs.len();
-            Some(*end)
-        }));
-        Self { seen: by_pixel.concat(), starts }
-    }
-
-    pub(crate) fn positions(&self) -> usize {
-        self.starts.len() - 1
     }
 
     /// The (tap, pixel) pairs of one position, taps ascending.

@@ -11,153 +11,247 @@ use nasgen_modules::{Activation, Norm};
 /// Rows that are summed in f32 before they join the sum in f64.
 const ROWS: usize = 64;
 
-/// Normalises each channel, scales and shifts it, and applies an activation. Parameters: scale,
-/// then shift.
-pub(crate) struct Normalise {
+/// Normalises each channel, scales and shifts it, and applies an activation: what other operations
+/// do it with. Parameters: scale, then shift.
+pub(crate) struct Normaliser {
     norm: Norm,
     activation: Option<Activation>,
     channels: usize,
-    pixels: usize,
     running_mean: Vec<f32>,
     running_var: Vec<f32>,
-    /// Of the batch, from forward to backward.
     mean: Vec<f32>,
     inverse_deviation: Vec<f32>,
-    partials: Vec<f64>,
-    sums: Vec<f32>,
-    sum_partials: Vec<f32>,
+    lines: Lines,
+    chunks: Vec<ChunkSums>,
 }
 
-impl Normalise {
-    pub(crate) fn new(norm: Norm, activation: Option<Activation>, channels: usize, pixels: usize) -> Self {
+/// Per channel: `x · scale + shift` is the value before the activation; `slope` and `offset` correct
+/// its gradient for what the statistics owe to x.
+#[derive(Default)]
+pub(crate) struct Lines {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    slope: Vec<f32>,
+    offset: Vec<f32>,
+}
+
+/// Sums over the rows of one chunk.
+#[derive(Default)]
+pub(crate) struct ChunkSums {
+    rows: usize,
+    /// What is subtracted from each value first, so that large means cost no digits.
+    origin: Vec<f32>,
+    /// Two sums per channel.
+    sums: Vec<f64>,
+    block: Vec<f32>,
+}
+
+impl ChunkSums {
+    fn clear(&mut self, channels: usize) {
+        self.rows = 0;
+        self.origin.clear();
+        for (sums, length) in [(&mut self.sums, 2 * channels)] {
+            sums.clear();
+            sums.resize(length, 0.0);
+        }
+    }
+
+    /// Adds what `work` sums over up to 64 rows in f32.
+    fn add(&mut self, channels: usize, work: impl FnOnce(&[f32], &mut [f32])) {
+        self.block.clear();
+        self.block.resize(2 * channels, 0.0);
+        work(&self.origin, &mut self.block);
+        self.sums.iter_mut().zip(&self.block).for_each(|(sum, part)| *sum += f64::from(*part));
+    }
+}
+
+impl Normaliser {
+    pub(crate) fn new(norm: Norm, activation: Option<Activation>, channels: usize) -> Self {
         Self {
             norm,
             activation,
             channels,
-            pixels,
             running_mean: vec![0.0; channels],
             running_var: vec![1.0; channels],
             mean: vec![0.0; channels],
             inverse_deviation: vec![0.0; channels],
-            partials: Vec::new(),
-            sums: vec![0.0; 2 * channels],
-            sum_partials: Vec::new(),
+            lines: Lines::default(),
+            chunks: Vec::new(),
         }
     }
 
-    /// Mean and variance of the batch, each chunk's sums taken about the batch's first pixel so
-    /// that large means cost no digits.
-    fn measure(&mut self, run: &Run, input: &[f32]) {
-        use rayon::prelude::*;
-        let (channels, per_image) = (self.channels, self.channels * self.pixels);
-        let chunk = chunks::images_per_chunk(run.images);
-        let input = &input[..run.images * per_image];
-        let origin = &input[..channels];
-        self.partials.clear();
-        self.partials.resize(run.images.div_ceil(chunk) * 2 * channels, 0.0);
-        self.partials.par_chunks_mut(2 * channels).zip(input.par_chunks(chunk * per_image)).for_each(|(sums, part)| {
-            for rows in part.chunks(ROWS * channels) {
-                let mut block = vec![0f32; 2 * channels];
-                sum_and_square(rows, origin, &mut block);
-                sums.iter_mut().zip(&block).for_each(|(sum, part)| *sum += f64::from(*part));
+    /// Empty sums for `count` chunks, to be filled by [`Self::measure`] or
+    /// [`Self::measure_gradient`].
+    pub(crate) fn take_chunks(&mut self, count: usize) -> Vec<ChunkSums> {
+        let mut chunks = std::mem::take(&mut self.chunks);
+        chunks.resize_with(count, ChunkSums::default);
+        chunks.iter_mut().for_each(|chunk| chunk.clear(self.channels));
+        chunks
+    }
+
+    /// Adds pixels of a chunk to its statistics.
+    pub(crate) fn measure(&self, pixels: &[f32], chunk: &mut ChunkSums) {
+        if chunk.origin.is_empty() {
+            chunk.origin.extend_from_slice(&pixels[..self.channels]);
+        }
+        for rows in pixels.chunks(ROWS * self.channels) {
+            chunk.rows += rows.len() / self.channels;
+            chunk.add(self.channels, |origin, sums| sum_and_square(rows, origin, sums));
+        }
+    }
+
+    /// Mean and variance from the statistics of all chunks (joined as Chan et al. 1983).
+    pub(crate) fn settle(&mut self, chunks: Vec<ChunkSums>, parameters: &[f32]) {
+        let count: usize = chunks.iter().map(|chunk| chunk.rows).sum();
+        for channel in 0..self.channels {
+            let (mut rows, mut mean, mut squares) = (0.0, 0.0, 0.0);
+            for chunk in chunks.iter().filter(|chunk| chunk.rows > 0) {
+                let n = chunk.rows as f64;
+                let offset = chunk.sums[channel] / n;
+                let distance = f64::from(chunk.origin[channel]) + offset - mean;
+                squares += chunk.sums[self.channels + channel] - offset * offset * n
+                    + distance * distance * rows * n / (rows + n);
+                mean += distance * n / (rows + n);
+                rows += n;
             }
-        });
-        let count = (run.images * self.pixels) as f64;
-        for channel in 0..channels {
-            let total = |at: usize| self.partials.chunks(2 * channels).map(|part| part[at]).sum::<f64>() / count;
-            let (offset, square) = (total(channel), total(channels + channel));
-            let variance = (square - offset * offset).max(0.0);
-            let mean = f64::from(origin[channel]) + offset;
+            let variance = (squares / rows).max(0.0);
             self.mean[channel] = mean as f32;
             self.inverse_deviation[channel] = (1.0 / (variance + self.norm.eps).sqrt()) as f32;
-            let unbiased = variance * count / (count - 1.0);
+            let unbiased = variance * rows / (rows - 1.0);
             let blend =
                 |old: f32, new: f64| (f64::from(old) * (1.0 - self.norm.momentum) + new * self.norm.momentum) as f32;
             self.running_mean[channel] = blend(self.running_mean[channel], mean);
             self.running_var[channel] = blend(self.running_var[channel], unbiased);
         }
+        debug_assert!(count > 0, "a batch has images");
+        self.chunks = chunks;
+        self.draw_lines(parameters);
     }
 
-    fn recall(&mut self) {
+    /// Uses the running statistics.
+    pub(crate) fn recall(&mut self, parameters: &[f32]) {
         self.mean.copy_from_slice(&self.running_mean);
         for (inverse, variance) in self.inverse_deviation.iter_mut().zip(&self.running_var) {
             *inverse = 1.0 / (variance + self.norm.eps as f32).sqrt();
         }
+        self.draw_lines(parameters);
     }
 
-    /// `input · scale + shift` is the normalised value before the activation.
-    fn line(&self, parameters: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    fn draw_lines(&mut self, parameters: &[f32]) {
         let (weight, bias) = parameters.split_at(self.channels);
-        let scale: Vec<f32> = weight.iter().zip(&self.inverse_deviation).map(|(w, inverse)| w * inverse).collect();
-        let shift = bias.iter().zip(&self.mean).zip(&scale).map(|((bias, mean), scale)| bias - mean * scale).collect();
-        (scale, shift)
+        let Lines { scale, shift, .. } = &mut self.lines;
+        scale.clear();
+        scale.extend(weight.iter().zip(&self.inverse_deviation).map(|(weight, inverse)| weight * inverse));
+        shift.clear();
+        shift.extend(bias.iter().zip(&self.mean).zip(&*scale).map(|((bias, mean), scale)| bias - mean * scale));
     }
-}
 
-impl Operation for Normalise {
-    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
-        if run.training {
-            self.measure(run, inputs[0]);
-        } else {
-            self.recall();
+    pub(crate) fn apply(&self, input: &[f32], output: &mut [f32]) {
+        let Lines { scale, shift, .. } = &self.lines;
+        with_curve!(self.activation, curve => apply(curve, input, scale, shift, output));
+    }
+
+    pub(crate) fn apply_in_place(&self, values: &mut [f32]) {
+        let Lines { scale, shift, .. } = &self.lines;
+        with_curve!(self.activation, curve => apply_in_place(curve, values, scale, shift));
+    }
+
+    /// Adds pixels and gradients of a chunk to the sums that [`Self::settle_gradient`] needs. May
+    /// change the gradients; [`Self::correct`] knows how.
+    pub(crate) fn measure_gradient(&self, pixels: &[f32], gradients: &mut [f32], chunk: &mut ChunkSums) {
+        let rows = ROWS * self.channels;
+        for (rows, gradients) in pixels.chunks(rows).zip(gradients.chunks_mut(rows)) {
+            chunk.add(self.channels, |_, sums| {
+                with_curve!(self.activation, curve => {
+                    gradient_sums(curve, rows, gradients, &self.lines, &self.mean, sums);
+                });
+            });
         }
-        let (scale, shift) = self.line(parameters);
-        let per_image = self.channels * self.pixels;
-        chunks::for_each(run.images, output, per_image, |first, output| {
-            let input = &inputs[0][first * per_image..][..output.len()];
-            with_curve!(self.activation, curve => apply(curve, input, &scale, &shift, output));
-        });
     }
 
-    fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>) {
-        let (channels, per_image) = (self.channels, self.channels * self.pixels);
-        let (scale, shift) = self.line(forward.parameters);
-        let (input, of_output) = (forward.inputs[0], &*gradients.output);
-        let (mean, inverse, activation) = (&self.mean, &self.inverse_deviation, self.activation);
-        self.sums.fill(0.0);
-        chunks::sum_into(run.images, &mut self.sum_partials, &mut self.sums, |images, sums| {
-            let range = images.start * per_image..images.end * per_image;
-            for (rows, gradient) in
-                input[range.clone()].chunks(ROWS * channels).zip(of_output[range.clone()].chunks(ROWS * channels))
-            {
-                let mut block = vec![0f32; 2 * channels];
-                with_curve!(activation, curve => gradient_sums(curve, rows, gradient, &scale, &shift, mean, &mut block));
-                sums.iter_mut().zip(&block).for_each(|(sum, part)| *sum += part);
-            }
-        });
-        let (of_bias, of_weight) = self.sums.split_at_mut(channels);
-        // So far the second half holds Σ gradient · (x − mean).
-        of_weight.iter_mut().zip(inverse).for_each(|(sum, inverse)| *sum *= inverse);
-        let (to_weight, to_bias) = gradients.parameters.split_at_mut(channels);
-        to_weight.iter_mut().zip(&*of_weight).for_each(|(to, from)| *to += from);
-        to_bias.iter_mut().zip(&*of_bias).for_each(|(to, from)| *to += from);
-
-        // dx = scale · (g − mean(g) − x̂ · mean(g · x̂)) = scale · g + slope · x + offset
-        let count = (run.images * self.pixels) as f32;
-        let slope: Vec<f32> =
-            (0..channels).map(|channel| -scale[channel] * of_weight[channel] / count * inverse[channel]).collect();
-        let offset: Vec<f32> = (0..channels)
-            .map(|channel| -scale[channel] * of_bias[channel] / count - slope[channel] * mean[channel])
-            .collect();
-        chunks::for_each(run.images, gradients.inputs[0], per_image, |first, of_input| {
-            let range = first * per_image..first * per_image + of_input.len();
-            let (input, of_output) = (&input[range.clone()], &of_output[range]);
-            let lines = Lines { scale: &scale, shift: &shift, slope: &slope, offset: &offset };
-            with_curve!(activation, curve => input_gradient(curve, input, of_output, &lines, of_input));
-        });
+    /// Gives the gradients of the parameters, and prepares [`Self::correct`]. `count` is the
+    /// number of pixels in the batch.
+    pub(crate) fn settle_gradient(&mut self, chunks: Vec<ChunkSums>, count: usize, of_parameters: &mut [f32]) {
+        let (of_weights, of_biases) = of_parameters.split_at_mut(self.channels);
+        let Lines { scale, slope, offset, .. } = &mut self.lines;
+        slope.resize(self.channels, 0.0);
+        offset.resize(self.channels, 0.0);
+        for channel in 0..self.channels {
+            let total = |at: usize| chunks.iter().map(|chunk| chunk.sums[at]).sum::<f64>();
+            let inverse = f64::from(self.inverse_deviation[channel]);
+            let (of_bias, of_weight) = (total(channel), total(self.channels + channel) * inverse);
+            of_biases[channel] = of_bias as f32;
+            of_weights[channel] = of_weight as f32;
+            // scale · (g − Σg / n − x̂ · Σ(g · x̂) / n), with x̂ = (x − mean) · inverse.
+            let scale = f64::from(scale[channel]) / count as f64;
+            let rise = -scale * of_weight * inverse;
+            slope[channel] = rise as f32;
+            offset[channel] = (-scale * of_bias - rise * f64::from(self.mean[channel])) as f32;
+        }
+        self.chunks = chunks;
     }
 
-    fn statistics(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
+    /// Turns gradients after the activation, which [`Self::measure_gradient`] has seen, into those
+    /// before the norm.
+    pub(crate) fn correct(&self, pixels: &[f32], gradients: &mut [f32]) {
+        with_curve!(self.activation, curve => correct(curve, pixels, &self.lines, gradients));
+    }
+
+    pub(crate) fn statistics(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
         vec![("running_mean", &mut self.running_mean), ("running_var", &mut self.running_var)]
     }
 }
 
-/// Per channel: the line before the activation, and that of the gradient's correction.
-pub(crate) struct Lines<'a> {
-    scale: &'a [f32],
-    shift: &'a [f32],
-    slope: &'a [f32],
-    offset: &'a [f32],
+/// A norm that does not follow a convolution.
+pub(crate) struct Normalise {
+    pub(crate) normaliser: Normaliser,
+    /// Values of an image.
+    pub(crate) values: usize,
+}
+
+impl Operation for Normalise {
+    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
+        let values = self.values;
+        if run.training {
+            let ranges = chunks::ranges(run.images);
+            let mut sums = self.normaliser.take_chunks(ranges.len());
+            let tasks = sums.iter_mut().zip(ranges).collect();
+            let normaliser = &self.normaliser;
+            chunks::run(tasks, run.images * values, |(sums, images)| {
+                normaliser.measure(&inputs[0][images.start * values..images.end * values], sums);
+            });
+            self.normaliser.settle(sums, parameters);
+        } else {
+            self.normaliser.recall(parameters);
+        }
+        let normaliser = &self.normaliser;
+        chunks::for_each(run.images, output, values, |first, output| {
+            normaliser.apply(&inputs[0][first * values..][..output.len()], output);
+        });
+    }
+
+    fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>) {
+        let (values, input) = (self.values, forward.inputs[0]);
+        let ranges = chunks::ranges(run.images);
+        let mut sums = self.normaliser.take_chunks(ranges.len());
+        let parts = gradients.output.chunks_mut(chunks::images_per_chunk(run.images) * values);
+        let tasks = sums.iter_mut().zip(ranges).zip(parts).collect();
+        let normaliser = &self.normaliser;
+        chunks::run(tasks, run.images * values, |((sums, images), of_output)| {
+            normaliser.measure_gradient(&input[images.start * values..images.end * values], of_output, sums);
+        });
+        let pixels = run.images * values / self.normaliser.channels;
+        self.normaliser.settle_gradient(sums, pixels, gradients.parameters);
+        let normaliser = &self.normaliser;
+        chunks::for_each(run.images, gradients.output, values, |first, of_output| {
+            normaliser.correct(&input[first * values..][..of_output.len()], of_output);
+        });
+        gradients.inputs[0].take(gradients.output);
+    }
+
+    fn statistics(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
+        self.normaliser.statistics()
+    }
 }
 
 vectorised! {
@@ -169,7 +263,7 @@ vectorised! {
             for channel in 0..channels {
                 let value = row[channel] - origin[channel];
                 sum[channel] += value;
-                square[channel] += value * value;
+                square[channel] = A::mul_add(value, value, square[channel]);
             }
         }
     }
@@ -179,38 +273,54 @@ vectorised! {
         let shift = &shift[..channels];
         for (from, to) in input.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
             for channel in 0..channels {
-                to[channel] = curve.value(from[channel] * scale[channel] + shift[channel]);
+                to[channel] = curve.value::<A>(A::mul_add(from[channel], scale[channel], shift[channel]));
             }
         }
     }
 
-    fn gradient_sums<C: Curve>(
-        curve: C, rows: &[f32], gradient: &[f32], scale: &[f32], shift: &[f32], mean: &[f32], sums: &mut [f32],
-    ) {
+    fn apply_in_place<C: Curve>(curve: C, values: &mut [f32], scale: &[f32], shift: &[f32]) {
         let channels = scale.len();
-        let (shift, mean) = (&shift[..channels], &mean[..channels]);
+        let shift = &shift[..channels];
+        for row in values.chunks_exact_mut(channels) {
+            for channel in 0..channels {
+                row[channel] = curve.value::<A>(A::mul_add(row[channel], scale[channel], shift[channel]));
+            }
+        }
+    }
+
+    /// Sums of the gradients before the activation, and of these times the distance from the mean.
+    /// They replace the gradients where a curve's slope is costly, so that it is computed once.
+    fn gradient_sums<C: Curve>(curve: C, rows: &[f32], gradients: &mut [f32], lines: &Lines, mean: &[f32], sums: &mut [f32]) {
+        let channels = mean.len();
+        let (scale, shift) = (&lines.scale[..channels], &lines.shift[..channels]);
         let (sum, moment) = sums.split_at_mut(channels);
         let (sum, moment) = (&mut sum[..channels], &mut moment[..channels]);
-        for (row, gradient) in rows.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
+        for (row, gradient) in rows.chunks_exact(channels).zip(gradients.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 let x = row[channel];
-                let g = gradient[channel] * curve.slope(x * scale[channel] + shift[channel]);
+                let g = gradient[channel] * curve.slope::<A>(A::mul_add(x, scale[channel], shift[channel]));
                 sum[channel] += g;
-                moment[channel] += g * (x - mean[channel]);
+                moment[channel] = A::mul_add(g, x - mean[channel], moment[channel]);
+                if C::COSTLY {
+                    gradient[channel] = g;
+                }
             }
         }
     }
 
-    fn input_gradient<C: Curve>(curve: C, input: &[f32], gradient: &[f32], lines: &Lines<'_>, of_input: &mut [f32]) {
+    fn correct<C: Curve>(curve: C, input: &[f32], lines: &Lines, gradients: &mut [f32]) {
         let channels = lines.scale.len();
         let (scale, shift) = (&lines.scale[..channels], &lines.shift[..channels]);
         let (slope, offset) = (&lines.slope[..channels], &lines.offset[..channels]);
-        let rows = input.chunks_exact(channels).zip(gradient.chunks_exact(channels));
-        for ((row, gradient), to) in rows.zip(of_input.chunks_exact_mut(channels)) {
+        for (row, gradient) in input.chunks_exact(channels).zip(gradients.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 let x = row[channel];
-                let g = gradient[channel] * curve.slope(x * scale[channel] + shift[channel]);
-                to[channel] = scale[channel] * g + slope[channel] * x + offset[channel];
+                let g = if C::COSTLY {
+                    gradient[channel]
+                } else {
+                    gradient[channel] * curve.slope::<A>(A::mul_add(x, scale[channel], shift[channel]))
+                };
+                gradient[channel] = A::mul_add(scale[channel], g, A::mul_add(slope[channel], x, offset[channel]));
             }
         }
     }

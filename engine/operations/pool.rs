@@ -4,7 +4,7 @@ use super::{Size, Taps};
 use crate::{
     chunks,
     instructions::vectorised,
-    operation::{Forward, Gradients, Operation, Run},
+    operation::{Forward, Gradients, Operation, Rereads, Run},
 };
 use nasgen_modules::Window;
 use rayon::prelude::*;
@@ -25,7 +25,7 @@ impl MaxPool {
 }
 
 impl Operation for MaxPool {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
         let (values, channels) = (self.output.values(), self.output.channels);
         self.winners.resize(run.images * values, 0);
         let parts = output[..run.images * values].par_chunks_mut(values).zip(self.winners.par_chunks_mut(values));
@@ -43,8 +43,7 @@ impl Operation for MaxPool {
     fn backward(&mut self, run: &Run, _: &Forward<'_>, gradients: Gradients<'_>) {
         let (from, to, channels) = (self.output.values(), self.input.values(), self.output.channels);
         let of_output = &*gradients.output;
-        chunks::for_each(run.images, gradients.inputs[0], to, |first, of_input| {
-            of_input.fill(0.0);
+        chunks::for_each(run.images, gradients.inputs[0].ready_for_sums(), to, |first, of_input| {
             for (image, of_input) in of_input.chunks_mut(to).enumerate() {
                 let range = (first + image) * from..(first + image + 1) * from;
                 for (at, (gradient, winner)) in of_output[range.clone()].iter().zip(&self.winners[range]).enumerate() {
@@ -52,6 +51,10 @@ impl Operation for MaxPool {
                 }
             }
         });
+    }
+
+    fn rereads(&self) -> Rereads {
+        Rereads::Nothing
     }
 }
 
@@ -85,7 +88,7 @@ impl AveragePool {
 }
 
 impl Operation for AveragePool {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
         let channels = self.output.channels;
         chunks::for_each(run.images, output, self.output.values(), |first, output| {
             let input = &inputs[0][first * self.input.values()..];
@@ -104,8 +107,7 @@ impl Operation for AveragePool {
     fn backward(&mut self, run: &Run, _: &Forward<'_>, gradients: Gradients<'_>) {
         let (from, to, channels) = (self.output.values(), self.input.values(), self.output.channels);
         let of_output = &*gradients.output;
-        chunks::for_each(run.images, gradients.inputs[0], to, |first, of_input| {
-            of_input.fill(0.0);
+        chunks::for_each(run.images, gradients.inputs[0].ready_for_sums(), to, |first, of_input| {
             for (image, of_input) in of_input.chunks_mut(to).enumerate() {
                 let of_output = &of_output[(first + image) * from..][..from];
                 for (position, gradient) in of_output.chunks(channels).enumerate() {
@@ -116,6 +118,10 @@ impl Operation for AveragePool {
                 }
             }
         });
+    }
+
+    fn rereads(&self) -> Rereads {
+        Rereads::Nothing
     }
 }
 

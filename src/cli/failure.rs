@@ -12,6 +12,10 @@ pub(super) enum Kind {
     Diverged = 4,
     NothingFits = 5,
     OutOfMemory = 6,
+    /// By Ctrl-C; it can be resumed.
+    Interrupted = 130,
+    /// By SIGTERM; it can be resumed.
+    Terminated = 143,
 }
 
 /// An error with its exit code.

@@ -1,10 +1,15 @@
 //! The `nasgen` program: one file per command. Only here is anything printed, the environment
 //! read, or a device or a seed picked; the files wire parts together and hold no logic.
 
+mod bench;
+mod classifier;
 mod device;
+mod eval;
 mod failure;
+mod interrupt;
 mod modules;
 mod output;
+mod predict;
 mod progress;
 mod sample;
 mod show;
@@ -32,17 +37,24 @@ const EXAMPLES: &str = "Examples:
   nasgen show cfg.yml                            its layers, parameters and MACs
   nasgen train cfg.yml                           train it on the built-in images
   nasgen train cfg.yml --data photos             … on a folder of class folders
+  nasgen train --resume runs/latest              go on with a training that was stopped
+  nasgen eval runs/latest                        how good it is
+  nasgen predict runs/latest photo.jpg           what it says of an image
+  nasgen bench cfg.yml --train                   how fast it trains
   nasgen modules InvertedResidualv3              what a block takes
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 data unusable, 4 training diverged,
-5 nothing fits the budget, 6 out of memory, 130/143 stopped";
+5 nothing fits the budget, 6 out of memory, 130/143 stopped and resumable";
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Arguments),
     Show(show::Arguments),
     Modules(modules::Arguments),
     Sample(sample::Arguments),
     Train(Box<train::Arguments>),
+    Eval(eval::Arguments),
+    Predict(predict::Arguments),
 }
 
 /// The program with nasgen's own blocks and `more`: the whole of a crate that adds blocks.
@@ -62,9 +74,12 @@ pub fn main_with(more: &[Block]) -> ExitCode {
     let output = Output::new(cli.json);
     let result =
         Blocks::with(more).map_err(|error| Failure::usage(error.to_string())).and_then(|blocks| match cli.command {
+            Command::Bench(arguments) => bench::run(&arguments, &blocks, &output),
             Command::Show(arguments) => show::run(&arguments, &blocks, &output),
             Command::Modules(arguments) => modules::run(&arguments, &blocks, &output),
             Command::Sample(arguments) => sample::run(&arguments, &blocks, &output),
+            Command::Eval(arguments) => eval::run(&arguments, &blocks, &output),
+            Command::Predict(arguments) => predict::run(&arguments, &blocks, &output),
             Command::Train(arguments) => train::run(&arguments, &blocks, &output),
         });
     match result {

@@ -1,29 +1,42 @@
 //! `nasgen train`: a network learns from images.
 
+mod build;
+mod memory;
+mod resume;
 mod settings;
 
 use super::{
     device,
     failure::{Failure, Kind},
+    interrupt::Interrupt,
     output::Output,
     progress::Progress,
     show::{input_shape, parse_input, plan},
 };
 use crate::{
-    data::{Dataset, Fit, ImageFormat, Images, Normalisation, Source, stratified},
+    data::{Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source},
     engine,
+    evaluation::Interval,
     network::Network,
     numbers::{grouped, short},
-    reference::Reference,
+    reference::{Mode, Reference},
     spec::{ModelSpec, SourceText, TrainSettings},
-    train::{self, Executor, OptimizerRule, RunFolder, RunFolderError, Summary, TrainError, TrainingData},
+    train::{
+        self, Checkpoint, Description, Divergence, Executor, Job, OptimizerRule, Origin, Problem, RunConfig, RunFolder,
+        RunFolderError, Summary, TrainError, TrainingData,
+    },
     weights::Weights,
 };
 use candle_core::Device;
+use clap::ValueEnum;
 use nasgen_modules::{Blocks, Shape};
 use serde_json::{Value, json};
-use settings::SettingFlags;
-use std::path::{Path, PathBuf};
+use settings::{SettingFlags, Settings};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// Train a network on images.
 ///
@@ -33,14 +46,15 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The model spec.
-    config: PathBuf,
+    #[arg(required_unless_present = "resume")]
+    config: Option<PathBuf>,
     /// Images: `synthetic` (built in), or a folder: class folders (with or without train, val, test
-    /// above them), CIFAR binary files, or MNIST-style IDX files.
-    #[arg(long, default_value = "synthetic", value_name = "SOURCE")]
-    data: Source,
-    /// How images of another size are fitted: letterbox, crop or stretch.
-    #[arg(long, default_value = "letterbox")]
-    fit: Fit,
+    /// above them), CIFAR binary files, or MNIST-style IDX files [default: synthetic].
+    #[arg(long, value_name = "SOURCE")]
+    data: Option<Source>,
+    /// How images of another size are fitted: letterbox, crop or stretch [default: letterbox].
+    #[arg(long)]
+    fit: Option<Fit>,
     /// Shape that the images are brought to, such as 3x64x64 (default: the spec's, else 3x32x32).
     #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
     input: Option<[usize; 3]>,
@@ -49,9 +63,9 @@ pub(super) struct Arguments {
     classes: Option<usize>,
     #[command(flatten)]
     settings: SettingFlags,
-    /// cpu, cuda or cuda:INDEX.
-    #[arg(long, default_value = "cpu")]
-    device: String,
+    /// cpu, cuda or cuda:INDEX [default: cpu].
+    #[arg(long)]
+    device: Option<String>,
     /// What runs the network: the engine (fast, CPU only) or the reference (plain candle)
     /// [default: engine on the CPU, else reference].
     #[arg(long, value_name = "NAME")]
@@ -59,18 +73,52 @@ pub(super) struct Arguments {
     /// Folder for the results (default: runs/DATE-TIME-NAME).
     #[arg(long, value_name = "FOLDER")]
     run: Option<PathBuf>,
+    /// Go on with the training in this folder, which was stopped or killed; it ends as if it never
+    /// had been. All settings are the run's; --epochs may be raised, and --data name where the same
+    /// images are now.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Resume also under another build of nasgen or on another kind of processor, where the result
+    /// need not be the same to the bit.
+    #[arg(long, requires = "resume")]
+    allow_different_build: bool,
 }
 
 /// The executors that a user can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum ExecutorName {
+pub(super) enum ExecutorName {
     Engine,
     Reference,
 }
 
+impl fmt::Display for ExecutorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Engine => "engine",
+            Self::Reference => "reference",
+        })
+    }
+}
+
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
-    let device = device::open(&arguments.device)?;
-    let source = SourceText::read(&arguments.config)?;
+    match (&arguments.resume, &arguments.config) {
+        (Some(folder), _) => resume::run(arguments, folder, blocks, output),
+        (None, Some(config)) => begin(arguments, config, blocks, output),
+        (None, None) => Err(Failure::usage("wanted a model spec, or --resume with the folder of a run")),
+    }
+}
+
+/// A training before its first step, or before its next.
+struct Prepared {
+    config: RunConfig,
+    spec: ModelSpec,
+    network: Network,
+    parts: Partition,
+    folder: RunFolder,
+}
+
+fn begin(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
+    let source = SourceText::read(path)?;
     let mut spec = ModelSpec::parse(&source, blocks)?;
     let settings = arguments.settings.over(&spec.train)?;
     if let Some(classes) = arguments.classes {
@@ -79,42 +127,108 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     if let Some([channels, height, width]) = arguments.input {
         (spec.input_channel, spec.input_size) = (channels, Some([height, width]));
     }
+    let (config, origins) = (effective(arguments, path, settings.values.clone()), origins(arguments, &settings));
+    device::open(&config.device)?;
     let network = plan(&source, &spec, input_shape(&spec, None))?;
     network.notes.iter().for_each(|note| output.note(note));
 
-    let data = load(arguments, &network, output)?;
-    check_classes(&network, &data)?;
-    let parts = split(data, &settings.values, output)?;
-    check_batch(&network, &parts, &settings.values)?;
-    let folder = make_folder(arguments)?;
-    folder.write("config.yaml", &settings.to_yaml(arguments, &network))?;
+    let parts = load(&config, &network, output)?;
+    check_batch(&network, &parts, &config.settings)?;
+    memory::check(&config, &network, &parts)?;
+    let folder = make_folder(arguments, path)?;
     let changed = arguments.classes.is_some() || arguments.input.is_some();
     folder.write("model.yaml", &if changed { spec.to_yaml() } else { source.text.clone() })?;
-    let normalisation = Normalisation::of(&parts.train);
-    let metadata = metadata(&spec, &network, &parts.classes, &normalisation, arguments.fit);
-    let weights = Weights::initial(&network.layers, settings.values.seed);
-    let rule = OptimizerRule::of(&settings.values);
-    let mut executor = executor(arguments.executor, &network, &weights, rule, settings.values.seed, &device)?;
+    folder.write("split.csv", &parts.split_file().to_csv())?;
+    // The last of the files that a resume needs: where it is, the others are.
+    folder.write("config.yaml", &config.to_yaml(&origins))?;
+    go(&Prepared { config, spec, network, parts, folder }, None, output)
+}
 
-    output.message(&headline(&parts, &network, &folder, arguments));
-    let training = TrainingData {
+/// All settings of a run that begins.
+fn effective(arguments: &Arguments, path: &Path, settings: TrainSettings) -> RunConfig {
+    let device = arguments.device.clone().unwrap_or_else(|| "cpu".into());
+    let fastest = if device == "cpu" { ExecutorName::Engine } else { ExecutorName::Reference };
+    RunConfig {
+        config: path.display().to_string(),
+        data: absolute(arguments.data.clone().unwrap_or(Source::Synthetic)),
+        fit: arguments.fit.unwrap_or_default(),
+        executor: arguments.executor.unwrap_or(fastest).to_string(),
+        device,
+        settings,
+    }
+}
+
+/// A resume may be started in another folder.
+fn absolute(source: Source) -> Source {
+    match source {
+        Source::Folder(path) => Source::Folder(std::path::absolute(&path).unwrap_or(path)),
+        Source::Synthetic => Source::Synthetic,
+    }
+}
+
+fn origins(arguments: &Arguments, settings: &Settings) -> BTreeMap<String, Origin> {
+    let given = [
+        ("data", arguments.data.is_some()),
+        ("fit", arguments.fit.is_some()),
+        ("device", arguments.device.is_some()),
+        ("executor", arguments.executor.is_some()),
+    ];
+    let given = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| (name.to_owned(), Origin::Flag));
+    given.chain(settings.origins.clone()).collect()
+}
+
+/// Trains, from the beginning or from a checkpoint on.
+fn go(prepared: &Prepared, from: Option<&Checkpoint>, output: &Output) -> Result<(), Failure> {
+    let Prepared { config, spec, network, parts, folder } = prepared;
+    let device = device::open(&config.device)?;
+    let normalisation = Normalisation::of(&parts.train);
+    let description = Description {
+        format: 1,
+        nasgen: env!("CARGO_PKG_VERSION").into(),
+        spec: spec.to_yaml(),
+        classes: parts.classes.clone(),
+        input: sides(network)?,
+        mean: normalisation.mean.clone(),
+        deviation: normalisation.deviation.clone(),
+        fit: config.fit.to_string(),
+    };
+    let metadata = json!(description);
+    let weights = Weights::initial(&network.layers, config.settings.seed);
+    let rule = OptimizerRule::of(&config.settings);
+    let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
+    let mut executor = executor(Some(name), network, &weights, rule, config.settings.seed, &device)?;
+    drop(weights);
+
+    output.message(&headline(prepared));
+    let data = TrainingData {
         train: &parts.train,
         validation: &parts.validation,
         classes: parts.classes.len(),
         normalisation,
     };
-    let mut progress = Progress::new(settings.values.epochs);
-    let trained = train::train(&mut *executor, &training, &settings.values, &folder, &metadata, &mut progress);
+    let interrupt = Interrupt::listen()?;
+    let job = Job {
+        data: &data,
+        settings: &config.settings,
+        folder,
+        metadata: &metadata,
+        build: &build::identity(),
+        stop: &|| interrupt.asked(),
+    };
+    let mut progress = Progress::new(config.settings.epochs);
+    let trained = train::train(&mut *executor, &job, from, &mut progress);
     progress.finish();
-    let summary = trained.map_err(|error| failure(&error, &folder))?;
-    output.result(
-        || report(&summary, &folder, arguments),
-        || to_json(&summary, &folder, &network, &parts, arguments, executor.name()),
-    )
+    let summary = trained.map_err(|error| match error {
+        TrainError::Diverged(divergence) => diverged(&divergence, &mut *executor, prepared),
+        TrainError::Stopped { .. } => stopped(&error, interrupt.kind(), folder),
+        TrainError::Executor(error) => executor_failure(&error.0),
+        TrainError::RunFolder(error) => error.into(),
+    })?;
+    output.result(|| report(&summary, prepared), || to_json(&summary, prepared, executor.name()))
 }
 
 /// The executor that was asked for, else the fastest that can run on the device.
-fn executor(
+pub(super) fn executor(
     name: Option<ExecutorName>,
     network: &Network,
     weights: &Weights,
@@ -138,14 +252,21 @@ fn executor(
     }
 }
 
-fn load(arguments: &Arguments, network: &Network, output: &Output) -> Result<Dataset, Failure> {
-    let Shape::Image { channels, height, width } = network.input else {
-        return Err(Failure::usage("the network takes no images"));
-    };
-    let format = ImageFormat { channels, height, width, fit: arguments.fit };
-    let data = arguments.data.load(&format).map_err(|error| Failure::new(Kind::Data, error.to_string()))?;
+fn load(config: &RunConfig, network: &Network, output: &Output) -> Result<Partition, Failure> {
+    let [channels, height, width] = sides(network)?;
+    let format = ImageFormat { channels, height, width, fit: config.fit };
+    let data = config.data.load(&format).map_err(|error| Failure::new(Kind::Data, error.to_string()))?;
     data.notes.iter().for_each(|note| output.note(note));
-    Ok(data)
+    check_classes(network, &data)?;
+    split(data, &config.settings, output)
+}
+
+/// Channels, height and width of the images that the network takes.
+fn sides(network: &Network) -> Result<[usize; 3], Failure> {
+    match network.input {
+        Shape::Image { channels, height, width } => Ok([channels, height, width]),
+        _ => Err(Failure::usage("the network takes no images")),
+    }
 }
 
 fn check_classes(network: &Network, data: &Dataset) -> Result<(), Failure> {
@@ -164,40 +285,24 @@ fn check_classes(network: &Network, data: &Dataset) -> Result<(), Failure> {
     }
 }
 
-/// The images of a training.
-struct Parts {
-    name: String,
-    classes: Vec<String>,
-    train: Images,
-    validation: Images,
-}
-
-/// The data's own validation split, else a stratified share of the training images. The test split
-/// is not touched.
-fn split(data: Dataset, settings: &TrainSettings, output: &Output) -> Result<Parts, Failure> {
-    let Dataset { name, classes, train, validation, .. } = data;
-    let (train, validation) = match validation {
-        Some(validation) => (train, validation),
-        None => {
-            let (learnt, measured) = stratified(&train.labels, classes.len(), settings.val, settings.seed);
-            (train.subset(&learnt), train.subset(&measured))
-        }
-    };
-    let counts = validation.class_counts(classes.len());
-    let unmeasured: Vec<&str> =
-        classes.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| class.as_str()).collect();
-    if !unmeasured.is_empty() && !validation.is_empty() {
-        output.note(&format!("no validation image of {}: the measures say nothing of it", unmeasured.join(", ")));
-    }
-    if validation.is_empty() {
+/// The images to learn from and to measure on.
+fn split(data: Dataset, settings: &TrainSettings, output: &Output) -> Result<Partition, Failure> {
+    let parts = Partition::of(data, settings.val, settings.seed);
+    let counts = parts.validation.class_counts(parts.classes.len());
+    let unmeasured = parts.classes.iter().zip(counts).filter(|(_, count)| *count == 0);
+    let unmeasured: Vec<&str> = unmeasured.map(|(class, _)| class.as_str()).collect();
+    if parts.validation.is_empty() {
         let message = format!("no image is left for validation; raise --val (now {})", settings.val);
         return Err(Failure::new(Kind::Data, message));
     }
-    Ok(Parts { name, classes, train, validation })
+    if !unmeasured.is_empty() {
+        output.note(&format!("no validation image of {}: the measures say nothing of it", unmeasured.join(", ")));
+    }
+    Ok(parts)
 }
 
 /// A norm cannot learn from one value; that would show only in the first step.
-fn check_batch(network: &Network, parts: &Parts, settings: &TrainSettings) -> Result<(), Failure> {
+fn check_batch(network: &Network, parts: &Partition, settings: &TrainSettings) -> Result<(), Failure> {
     match network.norm_of_one_value() {
         Some(norm) if settings.batch.min(parts.train.len()) < 2 => Err(Failure::usage(format!(
             "the norm `{norm}` sees one pixel of an image, so a batch of one gives it one value per channel; \
@@ -207,32 +312,18 @@ fn check_batch(network: &Network, parts: &Parts, settings: &TrainSettings) -> Re
     }
 }
 
-fn make_folder(arguments: &Arguments) -> Result<RunFolder, Failure> {
+fn make_folder(arguments: &Arguments, config: &Path) -> Result<RunFolder, Failure> {
     match &arguments.run {
         Some(path) => Ok(RunFolder::create(path)?),
         None => {
             let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
-            let name = arguments.config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             Ok(RunFolder::create_in(Path::new("runs"), &format!("{time}-{name}"))?)
         }
     }
 }
 
-/// What a weights file says about itself.
-fn metadata(spec: &ModelSpec, network: &Network, classes: &[String], normalisation: &Normalisation, fit: Fit) -> Value {
-    json!({
-        "format": 1,
-        "nasgen": env!("CARGO_PKG_VERSION"),
-        "spec": spec.to_yaml(),
-        "classes": classes,
-        "input": network.input.dims(),
-        "mean": normalisation.mean,
-        "deviation": normalisation.deviation,
-        "fit": fit.to_string(),
-    })
-}
-
-fn headline(parts: &Parts, network: &Network, folder: &RunFolder, arguments: &Arguments) -> String {
+fn headline(Prepared { config, network, parts, folder, .. }: &Prepared) -> String {
     format!(
         "data    {}: {} training and {} validation images, {} classes\n\
          model   {}: {} parameters, {} MACs on {}\n\
@@ -241,7 +332,7 @@ fn headline(parts: &Parts, network: &Network, folder: &RunFolder, arguments: &Ar
         grouped(parts.train.len() as u64),
         grouped(parts.validation.len() as u64),
         parts.classes.len(),
-        arguments.config.display(),
+        config.config,
         grouped(network.params()),
         short(network.macs()),
         network.input,
@@ -249,27 +340,36 @@ fn headline(parts: &Parts, network: &Network, folder: &RunFolder, arguments: &Ar
     )
 }
 
-fn report(summary: &Summary, folder: &RunFolder, arguments: &Arguments) -> String {
+fn report(summary: &Summary, Prepared { config, folder, parts, .. }: &Prepared) -> String {
     let Summary { best, epochs, images_per_second, seconds } = summary;
     let run = folder.path().display();
+    let interval = interval(best.validation.accuracy, &parts.validation);
     // The run's own model has what --classes and --input changed.
     let model = quoted(&format!("{run}/model.yaml"));
-    let more = if matches!(arguments.data, Source::Synthetic) {
+    let more = if matches!(config.data, Source::Synthetic) {
         format!("nasgen train {model} --data FOLDER_OF_YOUR_IMAGES --classes N")
     } else {
-        format!("nasgen train {model} --data {} --epochs {}", quoted(&arguments.data.to_string()), epochs * 2)
+        format!("nasgen train {model} --data {} --epochs {}", quoted(&config.data.to_string()), epochs * 2)
     };
     format!(
-        "best    epoch {} of {epochs}: validation accuracy {:.1} %, macro-F1 {:.3}, loss {:.3}\n\
+        "best    epoch {} of {epochs}: validation accuracy {:.1} % (95 % interval {:.1} to {:.1}), macro-F1 {:.3}, loss {:.3}\n\
          time    {seconds:.0} s, {images_per_second:.0} images per second\n\
-         files   {run}: best.safetensors, last.safetensors, results.csv, model.yaml, config.yaml\n\
+         files   {run}: best.safetensors, last.safetensors, results.csv, split.csv, model.yaml, config.yaml\n\
          next:   {more}\n\
-         \x20       nasgen show {model}",
+         \x20       nasgen eval {} · nasgen show {model}",
         best.epoch,
         best.validation.accuracy * 100.0,
+        interval.low * 100.0,
+        interval.high * 100.0,
         best.validation.macro_f1,
         best.validation.loss,
+        quoted(&run.to_string()),
     )
+}
+
+fn interval(accuracy: f64, images: &Images) -> Interval {
+    let count = images.len() as f64;
+    Interval::of((accuracy * count).round() as u64, images.len() as u64)
 }
 
 /// A path as a shell takes it.
@@ -278,21 +378,15 @@ fn quoted(path: &str) -> String {
     if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
-fn to_json(
-    summary: &Summary,
-    folder: &RunFolder,
-    network: &Network,
-    parts: &Parts,
-    arguments: &Arguments,
-    executor: &str,
-) -> Value {
+fn to_json(summary: &Summary, prepared: &Prepared, executor: &str) -> Value {
+    let Prepared { config, network, parts, folder, .. } = prepared;
     let best = summary.best;
     json!({
         "run": folder.path(),
         "epochs": summary.epochs,
         "params": network.params(),
         "macs": network.macs(),
-        "device": arguments.device,
+        "device": config.device,
         "executor": executor,
         "train_images": parts.train.len(),
         "val_images": parts.validation.len(),
@@ -301,25 +395,43 @@ fn to_json(
             "accuracy": best.validation.accuracy,
             "macro_f1": best.validation.macro_f1,
             "loss": best.validation.loss,
+            "interval": interval(best.validation.accuracy, &parts.validation),
         },
         "images_per_second": summary.images_per_second,
         "seconds": summary.seconds,
     })
 }
 
-fn failure(error: &TrainError, folder: &RunFolder) -> Failure {
-    match error {
-        TrainError::Diverged { learning_rate, .. } => {
-            let advice = format!("try --lr {:.0e}", learning_rate / 10.0);
-            let message = format!("{error}; {advice}. Saved before: {}", folder.path().display());
-            Failure::new(Kind::Diverged, message)
-        }
-        TrainError::Executor(error) => executor_failure(&error.0),
-        TrainError::RunFolder(error) => Failure::new(Kind::Failed, error.to_string()),
-    }
+/// What became NaN or infinite, in which layer first, and what to do.
+fn diverged(divergence: &Divergence, executor: &mut dyn Executor, prepared: &Prepared) -> Failure {
+    let Prepared { network, folder, config, .. } = prepared;
+    let layer = executor.weights().ok().and_then(|weights| {
+        let (rule, seed) = (OptimizerRule::of(&config.settings), config.settings.seed);
+        let mut reference = Reference::new(&network.layers, &weights, rule, seed, &Device::Cpu).ok()?;
+        let mode = match divergence.problem {
+            Problem::Loss(_) => Mode::Training { step: divergence.index },
+            Problem::ValidationLoss(_) | Problem::Weights => Mode::Evaluation,
+        };
+        reference.first_bad_layer(&divergence.batch, mode).ok()?
+    });
+    let layer = match layer {
+        Some(layer) => format!("the first layer with a bad value is `{}`: its {}", layer.label, layer.what),
+        None => "every layer alone gives finite values, but large ones".into(),
+    };
+    let message = format!(
+        "{divergence}; {layer}; try --lr {:.0e}. The last good weights are in {}",
+        divergence.learning_rate / 10.0,
+        folder.path().join("last.safetensors").display(),
+    );
+    Failure::new(Kind::Diverged, message)
 }
 
-fn executor_failure(message: &str) -> Failure {
+fn stopped(error: &TrainError, kind: Kind, folder: &RunFolder) -> Failure {
+    let run = quoted(&folder.path().display().to_string());
+    Failure::new(kind, format!("{error} and saved; go on with: nasgen train --resume {run}"))
+}
+
+pub(super) fn executor_failure(message: &str) -> Failure {
     let out_of_memory = message.to_lowercase().contains("out of memory") || message.contains("OUT_OF_MEMORY");
     let kind = if out_of_memory { Kind::OutOfMemory } else { Kind::Failed };
     Failure::new(kind, message)
@@ -327,7 +439,10 @@ fn executor_failure(message: &str) -> Failure {
 
 impl From<RunFolderError> for Failure {
     fn from(error: RunFolderError) -> Self {
-        let kind = if matches!(error, RunFolderError::NotEmpty(_)) { Kind::Usage } else { Kind::Failed };
+        let kind = match error {
+            RunFolderError::NotEmpty(_) | RunFolderError::NoRun { .. } | RunFolderError::InUse(_) => Kind::Usage,
+            RunFolderError::Write { .. } | RunFolderError::Weights(_) => Kind::Failed,
+        };
         Self::new(kind, error.to_string())
     }
 }

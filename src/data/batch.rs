@@ -135,7 +135,7 @@ mod tests {
     /// `count` images of two channels, 4×5; no pixel is black.
     fn images(count: usize) -> Images {
         let pixels = (0..count * 40).map(|i| (i % 255 + 1) as u8).collect();
-        Images { channels: 2, height: 4, width: 5, pixels, labels: (0..count as u32).collect() }
+        Images { channels: 2, height: 4, width: 5, pixels, labels: (0..count as u32).collect(), names: Vec::new() }
     }
 
     fn rounded(batch: &Batch) -> Vec<u8> {
@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn values_are_normalised_by_channel() {
-        let images = Images { channels: 2, height: 1, width: 1, pixels: vec![255, 0], labels: vec![0] };
+        let images =
+            Images { channels: 2, height: 1, width: 1, pixels: vec![255, 0], labels: vec![0], names: Vec::new() };
         let normalisation = Normalisation { mean: vec![0.5, 0.25], deviation: vec![0.25, 0.5] };
         assert_eq!(evaluation_batch(&images, 0..1, &normalisation).images, [2.0, -0.5]);
     }
@@ -189,7 +190,14 @@ mod tests {
 
     #[test]
     fn padding_is_black_before_it_is_normalised() {
-        let images = Images { channels: 1, height: 8, width: 8, pixels: vec![255; 20 * 64], labels: vec![0; 20] };
+        let images = Images {
+            channels: 1,
+            height: 8,
+            width: 8,
+            pixels: vec![255; 20 * 64],
+            labels: vec![0; 20],
+            names: Vec::new(),
+        };
         let normalisation = Normalisation { mean: vec![0.5], deviation: vec![0.5] };
         let indices: Vec<usize> = (0..20).collect();
         let batch = training_batch(&images, &indices, &normalisation, Augmentation::default(), 0, 0);

@@ -100,7 +100,7 @@ impl Kind {
         format: &ImageFormat,
         tally: &mut Tally,
     ) -> Result<Images, DataError> {
-        let (mut labels, mut records) = (Vec::new(), Vec::new());
+        let (mut labels, mut records, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for (path, bytes) in files {
             for (index, (label, pixels)) in self.records(path, bytes)?.enumerate() {
                 if label as usize >= classes {
@@ -108,9 +108,10 @@ impl Kind {
                 }
                 labels.push(label);
                 records.push(pixels);
+                names.push(format!("{}:{}", name(path), index + 1));
             }
         }
-        from_planes(format, (SIDE, SIDE), &records, &labels, tally)
+        from_planes(format, (SIDE, SIDE), &records, &labels, &names, tally)
     }
 
     /// Label and pixels of each record.

@@ -82,6 +82,9 @@ pub enum DataError {
         /// How many classes there are, at least 1.
         classes: usize,
     },
+    /// A file of splits that does not fit the images.
+    #[error("the split does not fit the data: {0}")]
+    Split(String),
     /// A file that is shorter or longer than its format says.
     #[error("{path}: it has {}, but {wanted}: it is cut off or of another format", counted(*bytes, "byte"))]
     Size {

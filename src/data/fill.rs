@@ -9,31 +9,34 @@ use super::{
 };
 use rayon::prelude::*;
 
-/// Brings what `read` makes of each of `items` into `format`, in their order; `labels` has one for
-/// each. Where `read` fails the item is left out: their positions come with the images.
+/// Brings what `read` makes of each of `items` into `format`, in their order; `labels` and `names`
+/// have one for each. Where `read` fails the item is left out: their positions come with the images.
 pub(super) fn fill<T: Sync>(
     format: &ImageFormat,
     items: &[T],
     labels: &[u32],
+    names: &[String],
     read: impl Fn(&T) -> Option<Picture> + Sync,
     tally: &mut Tally,
 ) -> Result<(Images, Vec<usize>), DataError> {
     let mut pixels = black(items.len(), format)?;
     let places = pixels.par_chunks_exact_mut(format.len());
     let origins: Vec<Option<Origin>> = places.zip(items).map(|(slot, item)| place(format, read(item)?, slot)).collect();
-    let (mut kept, mut failed) = (Vec::with_capacity(items.len()), Vec::new());
+    let mut images =
+        Images { channels: format.channels, height: format.height, width: format.width, ..Images::default() };
+    let mut failed = Vec::new();
     for (index, origin) in origins.into_iter().enumerate() {
         let Some(origin) = origin else {
             failed.push(index);
             continue;
         };
         tally.add(origin, format);
-        pixels.copy_within(index * format.len()..(index + 1) * format.len(), kept.len() * format.len());
-        kept.push(labels[index]);
+        pixels.copy_within(index * format.len()..(index + 1) * format.len(), images.len() * format.len());
+        images.labels.push(labels[index]);
+        images.names.push(names[index].clone());
     }
-    pixels.truncate(kept.len() * format.len());
-    let ImageFormat { channels, height, width, .. } = *format;
-    Ok((Images { channels, height, width, pixels, labels: kept }, failed))
+    pixels.truncate(images.len() * format.len());
+    Ok((Images { pixels, ..images }, failed))
 }
 
 fn place(format: &ImageFormat, picture: Picture, slot: &mut [u8]) -> Option<Origin> {
@@ -42,17 +45,18 @@ fn place(format: &ImageFormat, picture: Picture, slot: &mut [u8]) -> Option<Orig
     Some(origin)
 }
 
-/// Images of `width × height` pixels that are stored plane after plane, in `format`; `labels` has
-/// one for each of `records`.
+/// Images of `width × height` pixels that are stored plane after plane, in `format`; `labels` and
+/// `names` have one for each of `records`.
 pub(super) fn from_planes(
     format: &ImageFormat,
     (width, height): (u32, u32),
     records: &[&[u8]],
     labels: &[u32],
+    names: &[String],
     tally: &mut Tally,
 ) -> Result<Images, DataError> {
     let picture = |planes: &&[u8]| Some(Picture::planar(width, height, planes));
-    fill(format, records, labels, picture, tally).map(|(images, _)| images)
+    fill(format, records, labels, names, picture, tally).map(|(images, _)| images)
 }
 
 /// Room for `count` images, or an error instead of an abort where there is none.
@@ -75,10 +79,12 @@ mod tests {
     fn items_stay_in_order_and_those_that_fail_are_left_out() -> Result<(), DataError> {
         let items: Vec<u8> = (0..100).collect();
         let labels: Vec<u32> = (100..200).collect();
+        let names: Vec<String> = items.iter().map(u8::to_string).collect();
         let read = |item: &u8| (*item % 50 != 3).then(|| Picture::planar(1, 1, &[*item]));
-        let (images, failed) = fill(&FORMAT, &items, &labels, read, &mut Tally::default())?;
+        let (images, failed) = fill(&FORMAT, &items, &labels, &names, read, &mut Tally::default())?;
         assert_eq!((images.pixels[2], images.pixels[3], images.pixels[97]), (2, 4, 99));
         assert_eq!((images.labels[2], images.labels[3], images.labels[97]), (102, 104, 199));
+        assert_eq!((images.names[2].as_str(), images.names[3].as_str()), ("2", "4"));
         assert_eq!((images.len(), images.pixels.len(), failed), (98, 98, vec![3, 53]));
         Ok(())
     }
@@ -86,7 +92,7 @@ mod tests {
     #[test]
     fn more_than_the_memory_is_an_error() {
         let format = ImageFormat { channels: 3, height: 1 << 20, width: 1 << 20, fit: Fit::Stretch };
-        let result = fill(&format, &[(); 1 << 20], &[], |()| None, &mut Tally::default());
+        let result = fill(&format, &[(); 1 << 20], &[], &[], |()| None, &mut Tally::default());
         assert!(matches!(result, Err(DataError::TooLarge { images: 1_048_576, .. })));
     }
 }

@@ -130,8 +130,9 @@ fn images(
     tally: &mut Tally,
 ) -> Result<Images, DataError> {
     let (labels, files): (Vec<u32>, Vec<PathBuf>) = files.into_iter().unzip();
-    let (images, failed) = fill(format, &files, &labels, |file| Picture::read(file).ok(), tally)?;
-    tally.unreadable.extend(failed.into_iter().map(|index| below(root, &files[index])));
+    let names: Vec<String> = files.iter().map(|file| below(root, file)).collect();
+    let (images, failed) = fill(format, &files, &labels, &names, |file| Picture::read(file).ok(), tally)?;
+    tally.unreadable.extend(failed.into_iter().map(|index| names[index].clone()));
     Ok(images)
 }
 

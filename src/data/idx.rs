@@ -95,7 +95,9 @@ fn images(
     }
     let records: Vec<&[u8]> = pictures.values.chunks_exact(height * width).collect();
     let labels: Vec<u32> = labels.values.iter().map(|label| u32::from(*label)).collect();
-    from_planes(format, (width as u32, height as u32), &records, &labels, tally)
+    let file = name(&pictures.path);
+    let names: Vec<String> = (1..=count).map(|number| format!("{file}:{number}")).collect();
+    from_planes(format, (width as u32, height as u32), &records, &labels, &names, tally)
 }
 
 impl Table {

@@ -13,6 +13,9 @@ pub struct Images {
     pub pixels: Vec<u8>,
     /// One class number per image.
     pub labels: Vec<u32>,
+    /// One name per image that no other image of the data has: its path below the data's folder, or
+    /// its file and its number in it (from 1), such as `data_batch_1.bin:17`.
+    pub names: Vec<String>,
 }
 
 impl Images {
@@ -52,7 +55,23 @@ impl Images {
             pixels.extend_from_slice(self.image(index));
         }
         let labels = indices.iter().map(|&index| self.labels[index]).collect();
-        Self { pixels, labels, ..*self }
+        let names = indices.iter().map(|&index| self.names[index].clone()).collect();
+        Self { pixels, labels, names, ..*self }
+    }
+
+    /// The same images, left and right exchanged.
+    #[must_use]
+    pub fn mirrored(&self) -> Self {
+        let mut mirrored = self.clone();
+        mirrored.pixels.chunks_exact_mut(self.width.max(1)).for_each(<[u8]>::reverse);
+        mirrored
+    }
+
+    /// Adds `more` images of the same size at the end.
+    pub fn append(&mut self, more: Self) {
+        self.pixels.extend(more.pixels);
+        self.labels.extend(more.labels);
+        self.names.extend(more.names);
     }
 
     /// How many images each of `classes` classes has.
@@ -91,7 +110,8 @@ mod tests {
     use super::*;
 
     fn three() -> Images {
-        Images { channels: 1, height: 1, width: 2, pixels: vec![1, 2, 3, 4, 5, 6], labels: vec![0, 2, 2] }
+        let names = ["a", "b", "c"].map(String::from).to_vec();
+        Images { channels: 1, height: 1, width: 2, pixels: vec![1, 2, 3, 4, 5, 6], labels: vec![0, 2, 2], names }
     }
 
     #[test]
@@ -104,6 +124,12 @@ mod tests {
     fn a_subset_keeps_the_order_asked_for() {
         let subset = three().subset(&[2, 0]);
         assert_eq!((subset.pixels, subset.labels), (vec![5, 6, 1, 2], vec![2, 0]));
+        assert_eq!(subset.names, ["c", "a"]);
+    }
+
+    #[test]
+    fn mirrored_images_are_exchanged_row_by_row() {
+        assert_eq!(three().mirrored().pixels, [2, 1, 4, 3, 6, 5]);
     }
 
     #[test]

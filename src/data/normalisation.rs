@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn moments_are_per_channel_over_all_images() {
         let pixels = vec![0, 255, 51, 51, 255, 0, 51, 51];
-        let images = Images { channels: 2, height: 1, width: 2, pixels, labels: vec![0, 0] };
+        let images = Images { channels: 2, height: 1, width: 2, pixels, labels: vec![0, 0], names: Vec::new() };
         let normalisation = Normalisation::of(&images);
         assert_eq!(normalisation.mean, [0.5, 0.2]);
         assert_eq!(normalisation.deviation, [0.5, 0.001]);

@@ -1,10 +1,14 @@
 //! One picture as its file has it.
 
-use super::{error::DataError, format::ImageFormat};
+use super::{error::DataError, format::ImageFormat, listing::Listing};
 use image::{
     DynamicImage, GrayImage, ImageDecoder, ImageError, ImageReader, ImageResult, RgbImage, error::DecodingError,
 };
-use std::{fs, io::Cursor, path::Path};
+use std::{
+    fs,
+    io::Cursor,
+    path::{Path, PathBuf},
+};
 
 /// A picture before it takes the network's format.
 #[derive(Clone, Debug)]
@@ -81,6 +85,24 @@ pub fn read_image(path: &Path, format: &ImageFormat) -> Result<Vec<u8>, DataErro
     let mut slot = vec![0; format.len()];
     format.fill(picture, &mut slot);
     Ok(slot)
+}
+
+/// The image files at `path`: itself, or those in the folder and in all folders below it, sorted.
+///
+/// # Errors
+///
+/// If there is nothing there, or a folder cannot be read.
+pub fn image_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if !path.is_dir() {
+        let found = fs::metadata(path).map(|_| vec![path.to_owned()]);
+        return found.map_err(|reason| DataError::Read { path: path.to_owned(), reason });
+    }
+    let listing = Listing::of(path)?;
+    let mut files: Vec<PathBuf> = listing.images().cloned().collect();
+    for folder in &listing.folders {
+        files.extend(image_files(folder)?);
+    }
+    Ok(files)
 }
 
 /// How bright a colour is by ITU-R BT.601, in the integers that Pillow and so torchvision use.

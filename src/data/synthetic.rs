@@ -99,7 +99,8 @@ fn images(format: &ImageFormat, seed: u64, purpose: &str, count: usize) -> Image
         Scene::draw(&mut draws).paint(depth, format, &mut draws, image);
     });
     let labels = (0..count).map(|index| (index % SHAPES.len()) as u32).collect();
-    Images { channels: format.channels, height: format.height, width: format.width, pixels, labels }
+    let names = (1..=count).map(|number| format!("{purpose}:{number}")).collect();
+    Images { channels: format.channels, height: format.height, width: format.width, pixels, labels, names }
 }
 
 /// Random numbers for one image, one after the other.

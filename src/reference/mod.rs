@@ -7,7 +7,7 @@ mod taps;
 
 use crate::{
     data::Batch,
-    train::{Executor, ExecutorError, OptimizerRule, Step, StepResult},
+    train::{Executor, ExecutorError, OptimizerRule, State, Step, StepResult},
     weights::{Array, Weights},
 };
 use candle_core::{D, Device, Result, Tensor, Var};
@@ -81,6 +81,44 @@ impl Reference {
             Source::Input(input) => inputs[input].clone(),
             Source::Node(node) => results.swap_remove(node),
         })
+    }
+
+    /// The first layer, in the network's order, with a NaN or an infinity among its parameters, its
+    /// running statistics (in evaluation mode) or its results, and which of them it is.
+    ///
+    /// # Errors
+    /// When the network cannot be run.
+    pub fn first_bad_layer(&mut self, batch: &Batch, mode: Mode) -> Result<Option<BadLayer>> {
+        let input = self.images(batch)?;
+        let layers = self.layers.clone();
+        let mut results: Vec<Tensor> = Vec::with_capacity(layers.nodes().len());
+        for (index, node) in layers.nodes().iter().enumerate() {
+            let fetch = |source: &Source| match source {
+                Source::Input(_) => input.clone(),
+                Source::Node(node) => results[*node].clone(),
+            };
+            let values: Vec<Tensor> = node.inputs.iter().map(fetch).collect();
+            let found = |what: &'static str| Some(BadLayer { label: node.label.clone(), what });
+            let owned = format!("{}.", node.label);
+            let of_node = |name: &String| name.strip_prefix(&owned).is_some_and(|rest| !rest.contains('.'));
+            for (_, parameter) in self.parameters.iter().filter(|(name, _)| of_node(name)) {
+                if !is_finite(parameter.as_tensor())? {
+                    return Ok(found("parameters"));
+                }
+            }
+            let statistics = self.statistics.iter().filter(|(name, _)| mode == Mode::Evaluation && of_node(name));
+            for (_, statistic) in statistics {
+                if !is_finite(statistic)? {
+                    return Ok(found("running statistics"));
+                }
+            }
+            let result = self.node(index, node, &values, mode)?.detach();
+            if !is_finite(&result)? {
+                return Ok(found("results"));
+            }
+            results.push(result);
+        }
+        Ok(None)
     }
 
     /// Gradients of the parameters that `loss` depends on, by name.
@@ -219,11 +257,50 @@ impl Reference {
         Ok(StepResult { loss: value, correct: correct.to_scalar::<u32>()? as usize })
     }
 
+    fn put_back(&mut self, state: &State) -> Result<()> {
+        let tensor = |tensors: &Weights, name: &str, shape: &[usize]| match tensors.get(name) {
+            Some(array) if array.shape == shape => Tensor::from_slice(&array.values, shape, &self.device),
+            Some(array) => candle_core::bail!("`{name}`: wanted shape {shape:?}, got {:?}", array.shape),
+            None => candle_core::bail!("`{name}` is missing"),
+        };
+        self.optimizer.moments.clear();
+        for (name, parameter) in &self.parameters {
+            let shape = parameter.dims();
+            parameter.set(&tensor(&state.weights, name, shape)?)?;
+            let names = self.optimizer.moment_names().iter().map(|moment| format!("{moment}.{name}"));
+            // A parameter that has had no gradient yet has no moments either.
+            let names: Vec<String> = names.filter(|name| state.moments.get(name).is_some()).collect();
+            if !names.is_empty() {
+                let moments = names.iter().map(|name| tensor(&state.moments, name, shape)).collect::<Result<_>>()?;
+                self.optimizer.moments.insert(name.clone(), moments);
+            }
+        }
+        for (name, statistic) in &mut self.statistics {
+            *statistic = tensor(&state.weights, name, statistic.dims())?;
+        }
+        self.optimizer.steps = i32::try_from(state.optimizer_steps).unwrap_or(i32::MAX);
+        Ok(())
+    }
+
     fn snapshot(&self) -> Result<Weights> {
         let parameters = self.parameters.iter().map(|(name, var)| (name, var.as_tensor()));
         let tensors = parameters.chain(&self.statistics);
         tensors.map(|(name, tensor)| Ok((name.clone(), to_array(tensor)?))).collect()
     }
+}
+
+/// A layer with a value that is NaN or infinite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadLayer {
+    /// Its place in the network: the first part of its tensors' names.
+    pub label: String,
+    /// Which of its values: `parameters`, `running statistics` or `results`.
+    pub what: &'static str,
+}
+
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    // Zero times anything finite is zero; NaN and infinity give NaN, which a sum keeps.
+    Ok((tensor * 0.0)?.sum_all()?.to_scalar::<f32>()? == 0.0)
 }
 
 fn to_array(tensor: &Tensor) -> Result<Array> {
@@ -245,6 +322,20 @@ impl Executor for Reference {
 
     fn weights(&mut self) -> std::result::Result<Weights, ExecutorError> {
         Ok(self.snapshot()?)
+    }
+
+    fn state(&mut self) -> std::result::Result<State, ExecutorError> {
+        let Self { optimizer, .. } = &*self;
+        let named = optimizer.moment_names();
+        let moments = optimizer.moments.iter().flat_map(|(parameter, tensors)| {
+            named.iter().zip(tensors).map(move |(moment, tensor)| (format!("{moment}.{parameter}"), tensor))
+        });
+        let moments = moments.map(|(name, tensor)| Ok((name, to_array(tensor)?))).collect::<Result<_>>()?;
+        Ok(State { weights: self.snapshot()?, moments, optimizer_steps: optimizer.steps as u64 })
+    }
+
+    fn restore(&mut self, state: &State) -> std::result::Result<(), ExecutorError> {
+        Ok(self.put_back(state)?)
     }
 }
 

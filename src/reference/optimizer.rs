@@ -10,8 +10,9 @@ pub(super) struct Optimizer {
     rule: OptimizerRule,
     decaying: BTreeSet<String>,
     /// Momentum of SGD; first and second moments of AdamW.
-    moments: BTreeMap<String, Vec<Tensor>>,
-    steps: i32,
+    pub(super) moments: BTreeMap<String, Vec<Tensor>>,
+    /// Steps taken.
+    pub(super) steps: i32,
 }
 
 impl Optimizer {
@@ -19,6 +20,14 @@ impl Optimizer {
         let decays = |tensor: &&TensorSpec| tensor.role == TensorRole::Parameter { decays: true };
         let decaying = tensors.iter().filter(decays).map(|tensor| tensor.name.clone()).collect();
         Self { rule, decaying, moments: BTreeMap::new(), steps: 0 }
+    }
+
+    /// What PyTorch calls the moments.
+    pub(super) fn moment_names(&self) -> &'static [&'static str] {
+        match self.rule {
+            OptimizerRule::Sgd { .. } => &["momentum_buffer"],
+            OptimizerRule::AdamW { .. } => &["exp_avg", "exp_avg_sq"],
+        }
     }
 
     /// Moves the parameters against their gradients.

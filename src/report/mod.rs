@@ -1,7 +1,9 @@
 //! What people read: tables.
 
 mod blocks;
+mod evaluation;
 mod network;
 
 pub use blocks::{block_details, block_list};
+pub use evaluation::{answers_csv, evaluation_text};
 pub use network::network_table;

@@ -53,6 +53,9 @@ pub struct TrainSettings {
     #[serde(default = "val")]
     #[schemars(range(min = 0.001, max = 0.9))]
     pub val: f64,
+    /// Which measure on the validation images says which epoch is the best.
+    #[serde(default)]
+    pub metric: Metric,
     /// Decides the initial weights, the split, the order of the images and their augmentation.
     #[serde(default)]
     #[schemars(range(min = 0, max = 9007199254740991_i64))]
@@ -67,6 +70,19 @@ pub struct TrainSettings {
 pub enum Optimizer {
     Sgd,
     Adamw,
+}
+
+/// A measure on the validation images: of the first two a higher value is better, of the loss a
+/// lower one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+#[expect(missing_docs, reason = "each name is its definition")]
+pub enum Metric {
+    #[default]
+    Accuracy,
+    MacroF1,
+    Loss,
 }
 
 fn epochs() -> usize {

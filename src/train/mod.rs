@@ -1,14 +1,20 @@
 //! Training: what an executor must do, and the loop that drives one.
 
-mod metrics;
+mod checkpoint;
+mod description;
+mod run_config;
 mod run_folder;
 mod schedule;
 mod session;
 
-pub use metrics::Metrics;
+pub use checkpoint::{Best, Checkpoint, Progress};
+pub use description::Description;
+pub use run_config::{Origin, RunConfig, with_epochs};
 pub use run_folder::{RunFolder, RunFolderError};
 pub use schedule::{learning_rate, steps_per_epoch};
-pub use session::{EpochReport, Observer, StepReport, Summary, TrainError, TrainingData, train};
+pub use session::{
+    Divergence, EpochReport, Job, Observer, Problem, StepReport, Summary, TrainError, TrainingData, train,
+};
 
 use crate::{
     data::Batch,
@@ -39,6 +45,30 @@ pub trait Executor {
     /// # Errors
     /// When the device fails.
     fn weights(&mut self) -> Result<Weights, ExecutorError>;
+
+    /// All that a training needs to go on from here.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn state(&mut self) -> Result<State, ExecutorError>;
+
+    /// Puts everything back to where [`Executor::state`] once was: the steps from there on are
+    /// the same to the bit.
+    ///
+    /// # Errors
+    /// When the state is that of another network or optimizer, or the device fails.
+    fn restore(&mut self, state: &State) -> Result<(), ExecutorError>;
+}
+
+/// Weights and what an optimizer remembers of the steps so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// Parameters and running statistics.
+    pub weights: Weights,
+    /// `{moment}.{parameter}`, with PyTorch's names of the moments; empty before the first step.
+    pub moments: Weights,
+    /// Steps that the optimizer has taken.
+    pub optimizer_steps: u64,
 }
 
 /// An executor's own failure, in its words.

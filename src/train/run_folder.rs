@@ -1,24 +1,34 @@
 //! The folder of one training.
 
-use super::{EpochReport, Metrics};
+use super::{Best, Checkpoint, EpochReport};
 use crate::{
+    evaluation::Metrics,
     files,
     weights::{Weights, WeightsError},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
-    fs,
+    collections::BTreeMap,
+    fs::{self, File, TryLockError},
     io::Write,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// Files that are only appended to.
+const APPENDED: [&str; 1] = ["results.csv"];
+const BEST: &str = "best.safetensors";
+const LAST: &str = "last.safetensors";
 
 const COLUMNS: &str = "epoch,seconds,train/loss,train/accuracy,val/loss,val/accuracy,val/macro_f1,lr,images_per_second";
 
 /// A run's folder: `config.yaml`, `model.yaml`, `results.csv`, `best.safetensors`,
-/// `last.safetensors`.
+/// `last.safetensors`. One process at a time has it.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Locked for as long as this lives; the system lets go of it when the process ends, however it ends.
+    _lock: File,
 }
 
 /// A run folder that cannot be made or written to.
@@ -27,6 +37,17 @@ pub enum RunFolderError {
     /// It holds something already.
     #[error("the run folder {0} is not empty; choose another with --run, or delete it")]
     NotEmpty(String),
+    /// There is no run in it to go on with.
+    #[error("{path} is no run to go on with: {problem}")]
+    NoRun {
+        /// The folder.
+        path: String,
+        /// What is missing.
+        problem: String,
+    },
+    /// Another process has it.
+    #[error("another process is training in {0}; wait until it ends, or stop it")]
+    InUse(String),
     /// The file system refused.
     #[error("cannot write {path}: {problem}")]
     Write {
@@ -50,9 +71,34 @@ impl RunFolder {
             return Err(RunFolderError::NotEmpty(path.display().to_string()));
         }
         fs::create_dir_all(path).map_err(|error| failed(path, &error))?;
-        let folder = Self { path: path.to_owned() };
+        let folder = Self { path: path.to_owned(), _lock: lock(path)? };
         folder.write("results.csv", &format!("{COLUMNS}\n"))?;
         Ok(folder)
+    }
+
+    /// Opens the folder of a run that was stopped or killed, and removes what a kill left half
+    /// written.
+    ///
+    /// # Errors
+    /// When there is no run in it, or another process has it.
+    pub fn open(path: &Path) -> Result<Self, RunFolderError> {
+        // The last file of a beginning: where it is, the others are.
+        if !path.join("config.yaml").is_file() {
+            let problem = "it has no config.yaml; start a training with `nasgen train CONFIG`".into();
+            return Err(RunFolderError::NoRun { path: path.display().to_string(), problem });
+        }
+        let folder = Self { path: path.to_owned(), _lock: lock(path)? };
+        files::remove_unfinished(path).map_err(|error| failed(path, &error))?;
+        Ok(folder)
+    }
+
+    /// The last checkpoint; `None` if the run was killed before its first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn last(&self) -> Result<Option<Checkpoint>, WeightsError> {
+        let path = self.path.join(LAST);
+        if path.exists() { Checkpoint::load(&path).map(Some) } else { Ok(None) }
     }
 
     /// Makes the folder `name` in `runs`, and points `runs/latest` at it.
@@ -82,12 +128,77 @@ impl RunFolder {
         files::write_whole(&path, text.as_bytes()).map_err(|error| failed(&path, &error))
     }
 
-    /// Saves weights under `name`, whole or not at all.
+    /// Saves the weights of the best epoch, whole or not at all.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn save_weights(&self, name: &str, weights: &Weights, metadata: &Value) -> Result<(), RunFolderError> {
-        Ok(weights.save(&self.path.join(name), metadata)?)
+    pub fn save_best(&self, weights: &Weights, metadata: &Value, best: &Best) -> Result<(), RunFolderError> {
+        let mut metadata = metadata.clone();
+        metadata["epoch"] = json!(best.epoch);
+        metadata["val_accuracy"] = json!(best.validation.accuracy);
+        Ok(weights.save(&self.path.join(BEST), &metadata)?)
+    }
+
+    /// The epoch of `best.safetensors`; `None` if there is none that can be read.
+    pub fn best_epoch(&self) -> Option<usize> {
+        let (_, metadata) = Weights::load(&self.path.join(BEST)).ok()?;
+        let metadata: Value = serde_json::from_str(metadata.get("nasgen")?).ok()?;
+        metadata["epoch"].as_u64().map(|epoch| epoch as usize)
+    }
+
+    /// Saves a checkpoint, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file system refuses; the one before is then still whole.
+    pub fn save_last(&self, checkpoint: &Checkpoint, metadata: &Value) -> Result<(), RunFolderError> {
+        Ok(checkpoint.save(&self.path.join(LAST), metadata)?)
+    }
+
+    /// Lines of each file that is only appended to.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn lines(&self) -> Result<BTreeMap<String, usize>, RunFolderError> {
+        let count = |name: &str| Ok((name.to_owned(), self.read(name)?.lines().count()));
+        APPENDED.into_iter().map(count).collect()
+    }
+
+    /// Cuts off what was appended after a checkpoint that counted these lines. Without counts all
+    /// but the heading goes.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn cut_back(&self, lines: &BTreeMap<String, usize>) -> Result<(), RunFolderError> {
+        for name in APPENDED {
+            let (text, keep) = (self.read(name)?, lines.get(name).copied().unwrap_or(1));
+            let kept: usize = text.split_inclusive('\n').take(keep).map(str::len).sum();
+            if kept < text.len() {
+                self.write(name, &text[..kept])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How long the epochs in `results.csv` took, and of that the training steps.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn time_spent(&self, images_per_epoch: usize) -> Result<(Duration, Duration), RunFolderError> {
+        let text = self.read("results.csv")?;
+        let column = |name: &str| COLUMNS.split(',').position(|column| column == name).unwrap_or_default();
+        let number =
+            |line: &str, name: &str| line.split(',').nth(column(name)).and_then(|cell| cell.parse::<f64>().ok());
+        let rows: Vec<&str> = text.lines().skip(1).collect();
+        let rates = rows.iter().filter_map(|row| number(row, "images_per_second")).filter(|rate| *rate > 0.0);
+        let stepping: f64 = rates.map(|rate| images_per_epoch as f64 / rate).sum();
+        let total = rows.last().and_then(|row| number(row, "seconds")).unwrap_or(0.0);
+        let duration = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        Ok((duration(total), duration(stepping)))
+    }
+
+    fn read(&self, name: &str) -> Result<String, RunFolderError> {
+        let path = self.path.join(name);
+        fs::read_to_string(&path).map_err(|error| failed(&path, &error))
     }
 
     /// Appends an epoch to `results.csv`.
@@ -111,6 +222,16 @@ impl RunFolder {
     }
 }
 
+/// The lock of a run's folder. Where the file system has no locks, the user has to take care.
+fn lock(folder: &Path) -> Result<File, RunFolderError> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).map_err(|error| failed(&path, &error))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(RunFolderError::InUse(folder.display().to_string())),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
+}
+
 /// A link is a convenience: where the file system has none, the run goes on without.
 fn point_latest(runs: &Path, name: &str) {
     #[cfg(unix)]
@@ -124,4 +245,59 @@ fn point_latest(runs: &Path, name: &str) {
 
 fn failed(path: &Path, error: &std::io::Error) -> RunFolderError {
     RunFolderError::Write { path: path.display().to_string(), problem: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(epoch: usize) -> EpochReport {
+        EpochReport {
+            epoch,
+            epochs: 9,
+            seconds: epoch as f64 * 2.0,
+            train_loss: 1.0,
+            train_accuracy: 0.5,
+            validation: Metrics { accuracy: 0.5, macro_f1: 0.5, loss: 1.0 },
+            learning_rate: 0.1,
+            images_per_second: 100.0,
+            is_best: false,
+        }
+    }
+
+    #[test]
+    fn what_a_kill_left_behind_is_cut_off_and_cleaned_away() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("run");
+        let folder = RunFolder::create(&path).unwrap();
+        folder.append(&report(1)).unwrap();
+        let lines = folder.lines().unwrap();
+        let counted = folder.read("results.csv").unwrap();
+        folder.append(&report(2)).unwrap();
+        fs::OpenOptions::new().append(true).open(path.join("results.csv")).unwrap().write_all(b"3,4.0,0.").unwrap();
+        fs::write(path.join(".nasgen-x7Gh2k"), b"half a file").unwrap();
+        fs::write(path.join("config.yaml"), b"").unwrap();
+        drop(folder);
+
+        let folder = RunFolder::open(&path).unwrap();
+        folder.cut_back(&lines).unwrap();
+        assert_eq!(folder.read("results.csv").unwrap(), counted);
+        assert!(!path.join(".nasgen-x7Gh2k").exists());
+        assert_eq!(folder.time_spent(50).unwrap(), (Duration::from_secs(2), Duration::from_millis(500)));
+        folder.cut_back(&BTreeMap::new()).unwrap();
+        assert_eq!(folder.read("results.csv").unwrap(), format!("{COLUMNS}\n"));
+    }
+
+    #[test]
+    fn a_run_has_one_process_and_a_folder_without_one_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("run");
+        let folder = RunFolder::create(&path).unwrap();
+        let error = RunFolder::open(&path).unwrap_err().to_string();
+        assert!(error.contains("no config.yaml"), "{error}");
+        fs::write(path.join("config.yaml"), b"").unwrap();
+        assert!(matches!(RunFolder::open(&path), Err(RunFolderError::InUse(_))));
+        drop(folder);
+        assert!(RunFolder::open(&path).is_ok());
+    }
 }

@@ -1,12 +1,19 @@
 //! The loop: epochs of steps, a validation after each, the best and the last weights kept.
 
-use super::{Executor, ExecutorError, Metrics, RunFolder, RunFolderError, Step, learning_rate, steps_per_epoch};
-use crate::{
-    data::{Augmentation, Images, Normalisation, evaluation_batch, permutation, training_batch},
-    spec::TrainSettings,
+use super::{
+    Best, Checkpoint, Executor, ExecutorError, Progress, RunFolder, RunFolderError, Step, learning_rate,
+    steps_per_epoch,
 };
-use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use crate::{
+    data::{Augmentation, Batch, Images, Normalisation, evaluation_batch, permutation, training_batch},
+    evaluation::Metrics,
+    spec::{Metric, TrainSettings},
+};
+use serde_json::Value;
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 /// What is learnt from and measured on.
 pub struct TrainingData<'a> {
@@ -70,31 +77,30 @@ pub struct EpochReport {
 #[derive(Clone, Copy, Debug)]
 pub struct Summary {
     /// The best epoch.
-    pub best: EpochReport,
+    pub best: Best,
     /// Epochs done.
     pub epochs: usize,
     /// Training images per second over all epochs, validation not counted.
     pub images_per_second: f64,
-    /// Wall time.
+    /// Wall time, interruptions not counted.
     pub seconds: f64,
 }
 
 /// A training that ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The loss became NaN or infinite.
-    #[error("the loss became {loss} in epoch {epoch}, step {step} of {steps}, at learning rate {learning_rate:.3e}")]
-    Diverged {
+    /// Something became NaN or infinite.
+    #[error(transparent)]
+    Diverged(Box<Divergence>),
+    /// It was asked to stop, and has saved where it was.
+    #[error("stopped in epoch {epoch} after step {step} of {steps}")]
+    Stopped {
         /// From 1.
         epoch: usize,
-        /// From 1.
+        /// Steps done of this epoch.
         step: usize,
         /// Steps in an epoch.
         steps: usize,
-        /// The loss.
-        loss: f64,
-        /// Of that step.
-        learning_rate: f64,
     },
     /// The executor failed.
     #[error(transparent)]
@@ -104,108 +110,227 @@ pub enum TrainError {
     RunFolder(#[from] RunFolderError),
 }
 
-/// Trains for all epochs that the settings ask for. `metadata` goes into the weights files.
+/// Where a training stopped being one.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem} in epoch {epoch}, step {step} of {steps}, at learning rate {learning_rate:.3e}")]
+pub struct Divergence {
+    /// What is not finite.
+    pub problem: Problem,
+    /// From 1.
+    pub epoch: usize,
+    /// From 1.
+    pub step: usize,
+    /// Steps in an epoch.
+    pub steps: usize,
+    /// Number of the step in the whole training, from 0.
+    pub index: u64,
+    /// Of that step.
+    pub learning_rate: f64,
+    /// Images that show the problem.
+    pub batch: Batch,
+}
+
+/// What of a training is not finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Problem {
+    /// The loss of a step.
+    Loss(f64),
+    /// The loss over the validation images.
+    ValidationLoss(f64),
+    /// A weight, though the loss was finite.
+    Weights,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loss(loss) => write!(f, "the loss became {loss}"),
+            Self::ValidationLoss(loss) => write!(f, "the validation loss became {loss}"),
+            Self::Weights => f.write_str("a weight became NaN or infinite"),
+        }
+    }
+}
+
+/// What is to be trained, on what, and where the results go.
+pub struct Job<'a> {
+    /// The images.
+    pub data: &'a TrainingData<'a>,
+    /// How.
+    pub settings: &'a TrainSettings,
+    /// Where the results go.
+    pub folder: &'a RunFolder,
+    /// What the weights files say about themselves.
+    pub metadata: &'a Value,
+    /// The program and the kind of machine, for [`Checkpoint::build`].
+    pub build: &'a str,
+    /// Asked after each step: whether to save and stop.
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+/// How long a training goes on at most before it saves where it is. When it saves changes nothing
+/// about what it comes to.
+const SAVE_EVERY: Duration = Duration::from_mins(5);
+
+/// Trains for all epochs that the settings ask for, from the beginning or from where a checkpoint
+/// was written. `last.safetensors` is written at the beginning, after each epoch, every five minutes
+/// and when the training is asked to stop; `best.safetensors` after an epoch that is the best so far.
 ///
 /// # Errors
 /// See [`TrainError`]; what was saved before stays whole.
 pub fn train(
     executor: &mut dyn Executor,
-    data: &TrainingData<'_>,
-    settings: &TrainSettings,
-    folder: &RunFolder,
-    metadata: &Value,
+    job: &Job<'_>,
+    from: Option<&Checkpoint>,
     observer: &mut dyn Observer,
 ) -> Result<Summary, TrainError> {
-    let mut session = Session { data, settings, began: Instant::now(), stepping: Duration::ZERO, best: None };
-    let images = session.images_per_epoch();
-    for epoch in 1..=settings.epochs {
-        let report = session.epoch(executor, epoch, observer)?;
-        if !report.validation.loss.is_finite() {
-            let (loss, learning_rate) = (report.validation.loss, report.learning_rate);
-            let steps = session.steps();
-            return Err(TrainError::Diverged { epoch, step: steps, steps, loss, learning_rate });
-        }
-        folder.append(&report)?;
-        let metadata = with_epoch(metadata, &report);
-        let weights = executor.weights()?;
-        if report.is_best {
-            session.best = Some(report);
-            folder.save_weights("best.safetensors", &weights, &metadata)?;
-        }
-        folder.save_weights("last.safetensors", &weights, &metadata)?;
+    let mut session = Session::begin(executor, job, from)?;
+    while session.progress.epochs < job.settings.epochs {
+        let report = session.epoch(executor, observer)?;
         observer.epoch(&report);
     }
-    let best = session.best.expect("the settings ask for at least one epoch, and the first is the best so far");
-    Ok(Summary {
-        best,
-        epochs: settings.epochs,
-        images_per_second: (images * settings.epochs) as f64 / session.stepping.as_secs_f64(),
-        seconds: session.began.elapsed().as_secs_f64(),
-    })
-}
-
-fn with_epoch(metadata: &Value, report: &EpochReport) -> Value {
-    let mut metadata = metadata.clone();
-    metadata["epoch"] = json!(report.epoch);
-    metadata["val_accuracy"] = json!(report.validation.accuracy);
-    metadata
+    Ok(session.summary())
 }
 
 struct Session<'a> {
-    data: &'a TrainingData<'a>,
-    settings: &'a TrainSettings,
-    began: Instant,
-    /// Time in training steps alone.
-    stepping: Duration,
-    best: Option<EpochReport>,
+    job: &'a Job<'a>,
+    progress: Progress,
+    time: Spent,
+    saved: Instant,
 }
 
-impl Session<'_> {
+/// How long things took, interruptions not counted.
+struct Spent {
+    /// Before this process went on with the training.
+    before: Duration,
+    began: Instant,
+    /// In training steps alone.
+    stepping: Duration,
+}
+
+impl Spent {
+    fn seconds(&self) -> f64 {
+        (self.before + self.began.elapsed()).as_secs_f64()
+    }
+}
+
+impl<'a> Session<'a> {
+    fn begin(executor: &mut dyn Executor, job: &'a Job<'a>, from: Option<&Checkpoint>) -> Result<Self, TrainError> {
+        let progress = from.map_or_else(Progress::default, |checkpoint| checkpoint.progress.clone());
+        job.folder.cut_back(&progress.lines)?;
+        let (before, stepping) = job.folder.time_spent(images_per_epoch(job))?;
+        let time = Spent { before, stepping, began: Instant::now() };
+        let mut session = Self { job, progress, time, saved: Instant::now() };
+        match from {
+            None => session.save(executor)?,
+            Some(checkpoint) => {
+                executor.restore(&checkpoint.state)?;
+                session.mend_best(executor)?;
+            }
+        }
+        Ok(session)
+    }
+
     fn steps(&self) -> usize {
-        steps_per_epoch(self.data.train.len(), self.settings.batch)
+        steps_per_epoch(self.job.data.train.len(), self.job.settings.batch)
     }
 
-    fn images_per_epoch(&self) -> usize {
-        (self.steps() * self.settings.batch).min(self.data.train.len())
-    }
-
-    fn epoch(
-        &mut self,
-        executor: &mut dyn Executor,
-        epoch: usize,
-        observer: &mut dyn Observer,
-    ) -> Result<EpochReport, TrainError> {
-        let began = Instant::now();
-        let (images, steps) = (self.images_per_epoch(), self.steps());
-        let order = permutation(self.data.train.len(), self.settings.seed, epoch as u64);
-        let (mut loss, mut correct) = (0.0, 0);
-        for (step, indices) in order.chunks(self.settings.batch).take(steps).enumerate() {
+    /// The steps of the epoch that are still to do, its validation, and the files.
+    fn epoch(&mut self, executor: &mut dyn Executor, observer: &mut dyn Observer) -> Result<EpochReport, TrainError> {
+        let (began, done) = (Instant::now(), self.progress.steps);
+        let (epoch, steps, images) = (self.progress.epochs + 1, self.steps(), images_per_epoch(self.job));
+        let Job { data, settings, .. } = *self.job;
+        let order = permutation(data.train.len(), settings.seed, epoch as u64);
+        let rate = |seen: usize| (seen - (done * settings.batch).min(images)) as f64 / began.elapsed().as_secs_f64();
+        for (step, indices) in order.chunks(settings.batch).take(steps).enumerate().skip(done) {
             let result = self.step(executor, epoch, step, indices)?;
-            loss += result.loss;
-            correct += result.correct;
-            let seen = ((step + 1) * self.settings.batch).min(images);
+            self.progress.steps = step + 1;
+            self.progress.loss += result.loss;
+            self.progress.correct += result.correct;
             observer.step(&StepReport {
                 epoch,
                 step: step + 1,
                 steps,
-                loss: loss / (step + 1) as f64,
-                images_per_second: seen as f64 / began.elapsed().as_secs_f64(),
+                loss: self.progress.loss / (step + 1) as f64,
+                images_per_second: rate(((step + 1) * settings.batch).min(images)),
             });
+            self.pause(executor, epoch)?;
         }
-        let stepping = began.elapsed();
-        self.stepping += stepping;
-        let validation = evaluate(executor, self.data.validation, self.data, self.settings.batch)?;
-        Ok(EpochReport {
+        // A resume may come when all steps are done: there is no rate to measure then.
+        let images_per_second = if done < steps { rate(images) } else { 0.0 };
+        self.time.stepping += began.elapsed();
+        let validation = self.validate(executor, epoch)?;
+        let is_best = self.progress.best.is_none_or(|best| is_better(settings.metric, &validation, &best.validation));
+        let report = EpochReport {
             epoch,
-            epochs: self.settings.epochs,
-            seconds: self.began.elapsed().as_secs_f64(),
-            train_loss: loss / steps as f64,
-            train_accuracy: correct as f64 / images as f64,
+            epochs: settings.epochs,
+            seconds: self.time.seconds(),
+            train_loss: self.progress.loss / steps as f64,
+            train_accuracy: self.progress.correct as f64 / images as f64,
             validation,
             learning_rate: self.learning_rate(epoch, steps - 1),
-            images_per_second: images as f64 / stepping.as_secs_f64(),
-            is_best: self.best.is_none_or(|best| is_better(&validation, &best.validation)),
-        })
+            images_per_second,
+            is_best,
+        };
+        self.finish(executor, &report)?;
+        Ok(report)
+    }
+
+    /// Writes down an epoch. The order decides what a kill in between leaves: a row too many in
+    /// `results.csv`, which a resume cuts off, or an older `best.safetensors`, which it mends.
+    fn finish(&mut self, executor: &mut dyn Executor, report: &EpochReport) -> Result<(), TrainError> {
+        let weights = executor.weights()?;
+        if weights.not_finite().is_some() {
+            let batch = self.validation_batch(0);
+            return Err(self.diverged(Problem::Weights, report.epoch, self.steps() - 1, batch));
+        }
+        self.job.folder.append(report)?;
+        let best = Best { epoch: report.epoch, validation: report.validation };
+        self.progress = Progress {
+            epochs: report.epoch,
+            best: if report.is_best { Some(best) } else { self.progress.best },
+            ..Progress::default()
+        };
+        self.save(executor)?;
+        if report.is_best {
+            self.job.folder.save_best(&weights, self.job.metadata, &best)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a kill came between the two files of the best epoch: its weights are then the
+    /// checkpoint's.
+    fn mend_best(&self, executor: &mut dyn Executor) -> Result<(), TrainError> {
+        match self.progress.best {
+            Some(best)
+                if best.epoch == self.progress.epochs
+                    && self.progress.steps == 0
+                    && self.job.folder.best_epoch() != Some(best.epoch) =>
+            {
+                Ok(self.job.folder.save_best(&executor.weights()?, self.job.metadata, &best)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn save(&mut self, executor: &mut dyn Executor) -> Result<(), TrainError> {
+        let Job { folder, metadata, build, .. } = *self.job;
+        self.progress.lines = folder.lines()?;
+        let progress = self.progress.clone();
+        folder.save_last(&Checkpoint { state: executor.state()?, progress, build: build.to_owned() }, metadata)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// Between two steps: stops if asked to, and saves from time to time.
+    fn pause(&mut self, executor: &mut dyn Executor, epoch: usize) -> Result<(), TrainError> {
+        let stop = (self.job.stop)();
+        if stop || self.saved.elapsed() > SAVE_EVERY {
+            self.save(executor)?;
+        }
+        if stop {
+            return Err(TrainError::Stopped { epoch, step: self.progress.steps, steps: self.steps() });
+        }
+        Ok(())
     }
 
     fn step(
@@ -215,43 +340,113 @@ impl Session<'_> {
         step: usize,
         indices: &[usize],
     ) -> Result<super::StepResult, TrainError> {
-        let TrainSettings { flip, crop, seed, smoothing, .. } = *self.settings;
+        let Job { data, settings, .. } = *self.job;
+        let TrainSettings { flip, crop, seed, smoothing, .. } = *settings;
         let augmentation = Augmentation { flip, crop_padding: crop };
-        let batch =
-            training_batch(self.data.train, indices, &self.data.normalisation, augmentation, seed, epoch as u64);
+        let batch = training_batch(data.train, indices, &data.normalisation, augmentation, seed, epoch as u64);
         let learning_rate = self.learning_rate(epoch, step);
-        let index = ((epoch - 1) * self.steps() + step) as u64;
+        let index = self.index(epoch, step);
         let result = executor.train_step(&batch, &Step { index, learning_rate, smoothing })?;
         if !result.loss.is_finite() {
-            let (step, steps) = (step + 1, self.steps());
-            return Err(TrainError::Diverged { epoch, step, steps, loss: result.loss, learning_rate });
+            return Err(self.diverged(Problem::Loss(result.loss), epoch, step, batch));
         }
         Ok(result)
     }
 
+    /// Number of a step in the whole training.
+    fn index(&self, epoch: usize, step: usize) -> u64 {
+        ((epoch - 1) * self.steps() + step) as u64
+    }
+
     fn learning_rate(&self, epoch: usize, step: usize) -> f64 {
-        let index = ((epoch - 1) * self.steps() + step) as u64;
-        let steps = (self.settings.epochs * self.steps()) as u64;
-        learning_rate(self.settings.learning_rate(), self.settings.warmup, index, steps)
+        let settings = self.job.settings;
+        let steps = (settings.epochs * self.steps()) as u64;
+        learning_rate(settings.learning_rate(), settings.warmup, self.index(epoch, step), steps)
+    }
+
+    fn diverged(&self, problem: Problem, epoch: usize, step: usize, batch: Batch) -> TrainError {
+        TrainError::Diverged(Box::new(Divergence {
+            problem,
+            epoch,
+            step: step + 1,
+            steps: self.steps(),
+            index: self.index(epoch, step),
+            learning_rate: self.learning_rate(epoch, step),
+            batch,
+        }))
+    }
+
+    /// Measures the network on the validation images, in evaluation mode.
+    fn validate(&mut self, executor: &mut dyn Executor, epoch: usize) -> Result<Metrics, TrainError> {
+        let Job { data, settings, .. } = *self.job;
+        let mut scores = Vec::with_capacity(data.validation.len() * data.classes);
+        for start in (0..data.validation.len()).step_by(settings.batch) {
+            let batch = self.validation_batch(start);
+            scores.extend(executor.scores(&batch)?);
+            self.pause(executor, epoch)?;
+        }
+        let metrics = Metrics::of(&scores, &data.validation.labels, data.classes);
+        if !metrics.loss.is_finite() {
+            let bad = scores.iter().position(|score| !score.is_finite()).unwrap_or(0) / data.classes;
+            let batch = self.validation_batch(bad / settings.batch * settings.batch);
+            return Err(self.diverged(Problem::ValidationLoss(metrics.loss), epoch, self.steps() - 1, batch));
+        }
+        Ok(metrics)
+    }
+
+    /// A batch of validation images from number `start` on.
+    fn validation_batch(&self, start: usize) -> Batch {
+        let Job { data, settings, .. } = *self.job;
+        let end = (start + settings.batch).min(data.validation.len());
+        evaluation_batch(data.validation, start..end, &data.normalisation)
+    }
+
+    fn summary(&self) -> Summary {
+        let epochs = self.progress.epochs;
+        let images = (images_per_epoch(self.job) * epochs) as f64;
+        Summary {
+            best: self
+                .progress
+                .best
+                .expect("the settings ask for at least one epoch, and the first is the best so far"),
+            epochs,
+            images_per_second: images / self.time.stepping.as_secs_f64(),
+            seconds: self.time.seconds(),
+        }
     }
 }
 
-/// Higher accuracy, or the same with lower loss.
-fn is_better(one: &Metrics, other: &Metrics) -> bool {
-    one.accuracy > other.accuracy || one.accuracy == other.accuracy && one.loss < other.loss
+fn images_per_epoch(job: &Job<'_>) -> usize {
+    let images = job.data.train.len();
+    (steps_per_epoch(images, job.settings.batch) * job.settings.batch).min(images)
 }
 
-/// Measures the network on `images`, in evaluation mode.
-fn evaluate(
-    executor: &mut dyn Executor,
-    images: &Images,
-    data: &TrainingData<'_>,
-    batch: usize,
-) -> Result<Metrics, ExecutorError> {
-    let mut scores = Vec::with_capacity(images.len() * data.classes);
-    for start in (0..images.len()).step_by(batch) {
-        let range = start..(start + batch).min(images.len());
-        scores.extend(executor.scores(&evaluation_batch(images, range, &data.normalisation))?);
+/// Better by the metric, or the same with lower loss.
+fn is_better(metric: Metric, one: &Metrics, other: &Metrics) -> bool {
+    let (value, before) = (goodness(metric, one), goodness(metric, other));
+    value > before || value == before && one.loss < other.loss
+}
+
+/// Higher is better.
+fn goodness(metric: Metric, metrics: &Metrics) -> f64 {
+    match metric {
+        Metric::Accuracy => metrics.accuracy,
+        Metric::MacroF1 => metrics.macro_f1,
+        Metric::Loss => -metrics.loss,
     }
-    Ok(Metrics::of(&scores, &images.labels, data.classes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metric_decides_what_is_better_and_the_loss_between_equals() {
+        let metrics = |accuracy, macro_f1, loss| Metrics { accuracy, macro_f1, loss };
+        let (one, other) = (metrics(0.8, 0.5, 1.0), metrics(0.7, 0.6, 0.9));
+        let wins = [Metric::Accuracy, Metric::MacroF1, Metric::Loss].map(|metric| is_better(metric, &one, &other));
+        assert_eq!(wins, [true, false, false]);
+        assert!(is_better(Metric::Accuracy, &metrics(0.8, 0.1, 0.5), &one));
+        assert!(!is_better(Metric::Loss, &one, &one));
+    }
 }

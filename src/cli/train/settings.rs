@@ -1,12 +1,8 @@
 //! The settings of a training with where each came from.
 
-use super::Arguments;
-use crate::{
-    cli::failure::Failure,
-    network::Network,
-    spec::{TrainSettings, emit_inline},
-};
+use crate::{cli::failure::Failure, spec::TrainSettings, train::Origin};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// One flag for each setting; names and meaning as in `train:`.
 #[derive(clap::Args)]
@@ -44,6 +40,9 @@ pub(super) struct SettingFlags {
     /// Share set aside for validation where the data has no validation split [default: 0.1].
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     val: Option<String>,
+    /// What "best" means: accuracy, macro_f1 or loss, on the validation images [default: accuracy].
+    #[arg(long, value_name = "NAME")]
+    metric: Option<String>,
     /// Decides weights, split, order and augmentation [default: 0].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<String>,
@@ -52,12 +51,13 @@ pub(super) struct SettingFlags {
 /// Effective settings.
 pub(super) struct Settings {
     pub(super) values: TrainSettings,
-    from_flag: Vec<&'static str>,
-    from_spec: Vec<String>,
+    /// Of those that are not the default.
+    pub(super) origins: BTreeMap<String, Origin>,
 }
 
 impl SettingFlags {
-    fn given(&self) -> Vec<(&'static str, &str)> {
+    /// The flags that were given, by the name of the setting.
+    pub(super) fn given(&self) -> Vec<(&'static str, &str)> {
         let all = [
             ("epochs", &self.epochs),
             ("batch", &self.batch),
@@ -70,6 +70,7 @@ impl SettingFlags {
             ("flip", &self.flip),
             ("crop", &self.crop),
             ("val", &self.val),
+            ("metric", &self.metric),
             ("seed", &self.seed),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
@@ -90,46 +91,8 @@ impl SettingFlags {
             };
             Failure::usage(errors.iter().map(line).collect::<Vec<_>>().join("\nerror: "))
         })?;
-        Ok(Settings {
-            values: parsed,
-            from_flag: self.given().into_iter().map(|(name, _)| name).collect(),
-            from_spec: spec.keys().cloned().collect(),
-        })
-    }
-}
-
-impl Settings {
-    /// The run's `config.yaml`: every effective setting with its origin as a comment.
-    pub(super) fn to_yaml(&self, arguments: &Arguments, network: &Network) -> String {
-        let input: Vec<String> = network.input.dims().iter().map(usize::to_string).collect();
-        let mut lines = vec![
-            format!(
-                "# nasgen {}: the effective settings of this run, each with where it came from.",
-                env!("CARGO_PKG_VERSION")
-            ),
-            format!("config: {}", emit_inline(&Value::String(arguments.config.display().to_string()))),
-            format!("data: {}", emit_inline(&Value::String(arguments.data.to_string()))),
-            format!("fit: {}", arguments.fit),
-            format!("input: {}", input.join("x")),
-            format!("device: {}", arguments.device),
-            "train:".into(),
-        ];
-        let Ok(Value::Object(values)) = serde_json::to_value(&self.values) else { return lines.join("\n") };
-        for (name, value) in values {
-            let origin = if self.from_flag.contains(&name.as_str()) {
-                format!("flag --{}", name.replace('_', "-"))
-            } else if self.from_spec.contains(&name) {
-                "the spec".into()
-            } else {
-                "default".into()
-            };
-            let value = match name.as_str() {
-                "lr" => Value::from(self.values.learning_rate()),
-                "weight_decay" => Value::from(self.values.decay()),
-                _ => value,
-            };
-            lines.push(format!("  {name}: {}  # {origin}", emit_inline(&value)));
-        }
-        lines.join("\n") + "\n"
+        let from_spec = spec.keys().map(|name| (name.clone(), Origin::Spec));
+        let from_flags = self.given().into_iter().map(|(name, _)| (name.to_owned(), Origin::Flag));
+        Ok(Settings { values: parsed, origins: from_spec.chain(from_flags).collect() })
     }
 }

@@ -1,0 +1,68 @@
+//! Matrix products whose right factor is large and read once.
+
+use super::{Places, Product, Segment, product, transpose};
+use crate::chunks;
+
+/// Columns that one task computes: whole registers of every instruction set.
+const COLUMNS: usize = 96;
+
+/// A factor on the right.
+#[derive(Clone, Copy)]
+pub(crate) enum Right<'a> {
+    /// Row by row.
+    Rows(&'a [f32]),
+    /// Column by column: what is given is the factor with rows and columns exchanged.
+    Columns(&'a [f32]),
+}
+
+/// `result = left · right`, or added to what is there, on all threads. Each task reads all of the
+/// left factor and computes its own columns, so that no two read the same part of the right one.
+/// `left` has rows of `inner` values and `result` rows of `columns`.
+pub(crate) fn product_by_columns(
+    [rows, inner, columns]: [usize; 3],
+    left: &[f32],
+    right: Right<'_>,
+    room: &mut Vec<f32>,
+    result: &mut [f32],
+    add: bool,
+) {
+    room.resize(rows * columns, 0.0);
+    let tasks = room.chunks_mut(rows * COLUMNS).enumerate().collect();
+    chunks::run(tasks, rows * inner * columns, |(task, part)| {
+        let (first, width) = (task * COLUMNS, part.len() / rows);
+        let multiply = |right: &[f32], right_stride: usize, part: &mut [f32]| {
+            product(&mut Product {
+                rows,
+                columns: width,
+                segments: &[Segment { left: 0, right: 0, length: inner }],
+                left,
+                left_places: Places::Every(inner),
+                right,
+                right_stride,
+                result: part,
+                result_places: Places::Every(width),
+                add: false,
+            });
+        };
+        match right {
+            Right::Rows(values) => multiply(&values[first..], columns, part),
+            Right::Columns(values) => chunks::with_room(inner * width, |room| {
+                transpose(&values[first * inner..(first + width) * inner], inner, room);
+                multiply(room, width, part);
+            }),
+        }
+    });
+    let room = &*room;
+    chunks::for_each_share(rows, result, columns, |first, result| {
+        for (row, result) in result.chunks_exact_mut(columns).enumerate() {
+            for (part, result) in room.chunks(rows * COLUMNS).zip(result.chunks_mut(COLUMNS)) {
+                let from = &part[(first + row) * result.len()..][..result.len()];
+                if add {
+                    result.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                } else {
+                    result.copy_from_slice(from);
+                }
+            }
+        }
+    });
+}

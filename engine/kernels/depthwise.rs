@@ -1,0 +1,214 @@
+//! Sums over the taps of a window, for each channel by itself.
+#![expect(unsafe_code, reason = "kernels take raw pointers; the entries check that all of them stay inside")]
+
+use super::{Places, tiles};
+use crate::{
+    instructions::with_lanes,
+    lanes::{Lanes, load, store},
+};
+
+/// A tap of a window: which row of the weights it has, and what it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tap {
+    pub(crate) weight: usize,
+    /// Where the value lies after the position's beginning.
+    pub(crate) offset: usize,
+}
+
+/// `result[position][c] = Σ_tap input[position + tap][c] · weights[tap][c]`, or added to what is
+/// there.
+pub(crate) struct DepthwiseFilter<'a> {
+    pub(crate) positions: usize,
+    pub(crate) channels: usize,
+    pub(crate) taps: &'a [Tap],
+    pub(crate) input: &'a [f32],
+    pub(crate) input_places: Places<'a>,
+    /// Rows of `channels` values.
+    pub(crate) weights: &'a [f32],
+    pub(crate) result: &'a mut [f32],
+    pub(crate) result_places: Places<'a>,
+    pub(crate) add: bool,
+}
+
+/// Positions whose sums are in registers at a time.
+const POSITIONS: usize = 8;
+
+fn reach(taps: &[Tap]) -> usize {
+    taps.iter().map(|tap| tap.offset).max().unwrap_or(0)
+}
+
+impl DepthwiseFilter<'_> {
+    fn check(&self) {
+        if let Some(weights) = self.taps.iter().map(|tap| (tap.weight + 1) * self.channels).max() {
+            assert!(weights <= self.weights.len(), "the weights end outside");
+            let input = self.input_places.furthest(self.positions) + reach(self.taps) + self.channels;
+            assert!(input <= self.input.len(), "the input ends outside");
+        }
+        let result = self.result_places.furthest(self.positions) + self.channels;
+        assert!(result <= self.result.len(), "the result ends outside");
+    }
+}
+
+with_lanes! {
+    /// Filters on this thread; taps are summed in order.
+    fn filter_channels(job: &mut DepthwiseFilter<'_>) {
+        if job.positions == 0 || job.channels == 0 {
+            return;
+        }
+        job.check();
+    } => filter_with
+}
+
+#[inline(always)]
+unsafe fn filter_with<L: Lanes>(job: &mut DepthwiseFilter<'_>) {
+    let mut channel = 0;
+    while channel < job.channels {
+        let count = (job.channels - channel).min(L::COUNT);
+        // SAFETY: the entry checked every address; the caller has the instructions.
+        unsafe {
+            if count == L::COUNT {
+                tiles!(job.positions, POSITIONS, position, P => filter_tile::<L, P, false>(job, position, channel, count));
+            } else {
+                tiles!(job.positions, POSITIONS, position, P => filter_tile::<L, P, true>(job, position, channel, count));
+            }
+        }
+        channel += count;
+    }
+}
+
+#[inline(always)]
+unsafe fn filter_tile<L: Lanes, const P: usize, const PART: bool>(
+    job: &mut DepthwiseFilter<'_>,
+    position: usize,
+    channel: usize,
+    count: usize,
+) {
+    // SAFETY: the entry checked that positions, taps and channels lie in their slices.
+    unsafe {
+        let mut input = [job.input.as_ptr(); P];
+        let mut result = [job.result.as_mut_ptr(); P];
+        for p in 0..P {
+            input[p] = input[p].wrapping_add(job.input_places.of(position + p) + channel);
+            result[p] = result[p].add(job.result_places.of(position + p) + channel);
+        }
+        let mut sums = [L::zero(); P];
+        if job.add {
+            for p in 0..P {
+                sums[p] = load::<L, PART>(result[p], count);
+            }
+        }
+        let weights = job.weights.as_ptr().wrapping_add(channel);
+        for tap in job.taps {
+            let weight = load::<L, PART>(weights.add(tap.weight * job.channels), count);
+            for p in 0..P {
+                sums[p] = load::<L, PART>(input[p].add(tap.offset), count).mul_add(weight, sums[p]);
+            }
+        }
+        for p in 0..P {
+            store::<L, PART>(sums[p], result[p], count);
+        }
+    }
+}
+
+/// `result[tap][c] += Σ_position input[position + tap][c] · gradient[position][c]`.
+pub(crate) struct DepthwiseGradient<'a> {
+    pub(crate) positions: usize,
+    pub(crate) channels: usize,
+    pub(crate) taps: &'a [Tap],
+    pub(crate) input: &'a [f32],
+    pub(crate) input_places: Places<'a>,
+    /// Positions × channels.
+    pub(crate) gradient: &'a [f32],
+    /// Rows of `channels` values.
+    pub(crate) result: &'a mut [f32],
+}
+
+impl DepthwiseGradient<'_> {
+    fn check(&self) {
+        let Some(result) = self.taps.iter().map(|tap| (tap.weight + 1) * self.channels).max() else { return };
+        assert!(result <= self.result.len(), "the result ends outside");
+        let input = self.input_places.furthest(self.positions) + reach(self.taps) + self.channels;
+        assert!(input <= self.input.len(), "the input ends outside");
+        assert!(self.positions * self.channels <= self.gradient.len(), "the gradient ends outside");
+    }
+}
+
+with_lanes! {
+    /// Adds the gradient of a filter's weights on this thread; positions are summed in order.
+    fn gradient_of_filter(job: &mut DepthwiseGradient<'_>) {
+        if job.positions == 0 || job.channels == 0 {
+            return;
+        }
+        job.check();
+    } => gradient_with
+}
+
+#[inline(always)]
+unsafe fn gradient_with<L: Lanes>(job: &mut DepthwiseGradient<'_>) {
+    let mut channel = 0;
+    while channel < job.channels {
+        let count = (job.channels - channel).min(L::COUNT);
+        // SAFETY: the entry checked every address; the caller has the instructions.
+        unsafe {
+            if count == L::COUNT {
+                gradient_channels::<L, false>(job, channel, count);
+            } else {
+                gradient_channels::<L, true>(job, channel, count);
+            }
+        }
+        channel += count;
+    }
+}
+
+/// All taps of one register of channels, as many at a time as registers hold: 3×3 at once.
+#[inline(always)]
+unsafe fn gradient_channels<L: Lanes, const PART: bool>(job: &mut DepthwiseGradient<'_>, channel: usize, count: usize) {
+    let mut tap = 0;
+    while tap < job.taps.len() {
+        // SAFETY: the entry checked every address; the caller has the instructions.
+        tap += unsafe {
+            match job.taps.len() - tap {
+                9.. => gradient_tile::<L, 9, PART>(job, tap, channel, count),
+                7.. => gradient_tile::<L, 7, PART>(job, tap, channel, count),
+                5.. => gradient_tile::<L, 5, PART>(job, tap, channel, count),
+                3.. => gradient_tile::<L, 3, PART>(job, tap, channel, count),
+                _ => gradient_tile::<L, 1, PART>(job, tap, channel, count),
+            }
+        };
+    }
+}
+
+#[inline(always)]
+unsafe fn gradient_tile<L: Lanes, const T: usize, const PART: bool>(
+    job: &mut DepthwiseGradient<'_>,
+    first: usize,
+    channel: usize,
+    count: usize,
+) -> usize {
+    // SAFETY: the entry checked that positions, taps and channels lie in their slices.
+    unsafe {
+        let mut offsets = [0; T];
+        let mut result = [job.result.as_mut_ptr(); T];
+        let mut sums = [L::zero(); T];
+        for t in 0..T {
+            let tap = job.taps[first + t];
+            offsets[t] = tap.offset;
+            result[t] = result[t].add(tap.weight * job.channels + channel);
+            sums[t] = load::<L, PART>(result[t], count);
+        }
+        let input = job.input.as_ptr().add(channel);
+        let mut gradient = job.gradient.as_ptr().add(channel);
+        for position in 0..job.positions {
+            let of_output = load::<L, PART>(gradient, count);
+            let values = input.add(job.input_places.of(position));
+            for t in 0..T {
+                sums[t] = load::<L, PART>(values.add(offsets[t]), count).mul_add(of_output, sums[t]);
+            }
+            gradient = gradient.wrapping_add(job.channels);
+        }
+        for t in 0..T {
+            store::<L, PART>(sums[t], result[t], count);
+        }
+    }
+    T
+}

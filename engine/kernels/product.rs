@@ -1,0 +1,284 @@
+//! Matrix products whose left factor need not be copied together: its rows may lie anywhere, and
+//! each row may be made of several pieces.
+#![expect(unsafe_code, reason = "kernels take raw pointers; the entries check that all of them stay inside")]
+
+use super::{Places, tiles};
+use crate::{
+    instructions::with_lanes,
+    lanes::{Lanes, load, store},
+};
+
+/// A piece of every row of the left factor, and the rows of the right factor that it meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Where it begins, after the row's beginning.
+    pub(crate) left: usize,
+    /// First row of the right factor.
+    pub(crate) right: usize,
+    /// Values.
+    pub(crate) length: usize,
+}
+
+/// `result[row][column] = Σ left[row][k] · right[k][column]`, or added to what is there.
+pub(crate) struct Product<'a> {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) segments: &'a [Segment],
+    pub(crate) left: &'a [f32],
+    pub(crate) left_places: Places<'a>,
+    pub(crate) right: &'a [f32],
+    /// Values from one row of the right factor to the next.
+    pub(crate) right_stride: usize,
+    pub(crate) result: &'a mut [f32],
+    pub(crate) result_places: Places<'a>,
+    pub(crate) add: bool,
+}
+
+impl Product<'_> {
+    fn check(&self) {
+        let left = self.segments.iter().map(|segment| segment.left + segment.length).max().unwrap_or(0);
+        assert!(self.left_places.furthest(self.rows) + left <= self.left.len(), "the left factor ends outside");
+        let right = self.segments.iter().map(|segment| segment.right + segment.length).max().unwrap_or(0);
+        let right = if right == 0 { 0 } else { (right - 1) * self.right_stride + self.columns };
+        assert!(right <= self.right.len(), "the right factor ends outside");
+        assert!(self.result_places.furthest(self.rows) + self.columns <= self.result.len(), "the result ends outside");
+    }
+}
+
+with_lanes! {
+    /// Computes a product on this thread. Every value is summed in the order of the segments, so
+    /// the result does not depend on how rows and columns are cut.
+    fn product(job: &mut Product<'_>) {
+        if job.rows == 0 || job.columns == 0 {
+            return;
+        }
+        job.check();
+    } => product_with
+}
+
+/// Loads register `v` of `V`, of which only the last may be a part.
+#[inline(always)]
+unsafe fn load_column<L: Lanes, const V: usize, const PART: bool>(from: *const f32, v: usize, last: usize) -> L {
+    // SAFETY: the caller's promise.
+    unsafe { if v == V - 1 { load::<L, PART>(from, last) } else { L::load(from) } }
+}
+
+/// Stores register `v` of `V`, of which only the last may be a part.
+#[inline(always)]
+unsafe fn store_column<L: Lanes, const V: usize, const PART: bool>(lanes: L, to: *mut f32, v: usize, last: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { if v == V - 1 { store::<L, PART>(lanes, to, last) } else { lanes.store(to) } }
+}
+
+#[inline(always)]
+unsafe fn product_with<L: Lanes>(job: &mut Product<'_>) {
+    let mut column = 0;
+    while column < job.columns {
+        let vectors = (job.columns - column).div_ceil(L::COUNT);
+        // Four vectors go as two and two: three and one would leave the second nearly empty-handed.
+        let vectors = if vectors == 4 { 2 } else { vectors.min(3) };
+        let width = (vectors * L::COUNT).min(job.columns - column);
+        let last = width - (vectors - 1) * L::COUNT;
+        // SAFETY: the caller checked every address and has the instructions.
+        unsafe {
+            match (vectors, last == L::COUNT) {
+                (1, true) => panel::<L, 1, false>(job, column, last),
+                (2, true) => panel::<L, 2, false>(job, column, last),
+                (_, true) => panel::<L, 3, false>(job, column, last),
+                (1, false) => panel::<L, 1, true>(job, column, last),
+                (2, false) => panel::<L, 2, true>(job, column, last),
+                (_, false) => panel::<L, 3, true>(job, column, last),
+            }
+        }
+        column += width;
+    }
+}
+
+#[inline(always)]
+unsafe fn panel<L: Lanes, const V: usize, const PART: bool>(job: &mut Product<'_>, column: usize, last: usize) {
+    tiles!(job.rows, L::ROWS, row, R => unsafe { tile::<L, R, V, PART>(job, row, column, last) });
+}
+
+/// `R` rows by `V` registers of columns.
+#[inline(always)]
+unsafe fn tile<L: Lanes, const R: usize, const V: usize, const PART: bool>(
+    job: &mut Product<'_>,
+    row: usize,
+    column: usize,
+    last: usize,
+) {
+    // SAFETY: the entry checked that rows, segments and columns lie in their slices.
+    unsafe {
+        let mut left = [job.left.as_ptr(); R];
+        let mut result = [job.result.as_mut_ptr(); R];
+        for r in 0..R {
+            left[r] = left[r].add(job.left_places.of(row + r));
+            result[r] = result[r].add(job.result_places.of(row + r) + column);
+        }
+        let mut sums = [[L::zero(); V]; R];
+        if job.add {
+            for r in 0..R {
+                for v in 0..V {
+                    let from = result[r].add(v * L::COUNT);
+                    sums[r][v] = load_column::<L, V, PART>(from, v, last);
+                }
+            }
+        }
+        for segment in job.segments {
+            let mut right = job.right.as_ptr().add(segment.right * job.right_stride + column);
+            for k in segment.left..segment.left + segment.length {
+                let mut vectors = [L::zero(); V];
+                for v in 0..V {
+                    let from = right.add(v * L::COUNT);
+                    vectors[v] = load_column::<L, V, PART>(from, v, last);
+                }
+                for r in 0..R {
+                    let value = L::splat(*left[r].add(k));
+                    for v in 0..V {
+                        sums[r][v] = value.mul_add(vectors[v], sums[r][v]);
+                    }
+                }
+                right = right.wrapping_add(job.right_stride);
+            }
+        }
+        for r in 0..R {
+            for v in 0..V {
+                let to = result[r].add(v * L::COUNT);
+                store_column::<L, V, PART>(sums[r][v], to, v, last);
+            }
+        }
+    }
+}
+
+/// `result[k][column] = Σ_row left[row][k] · right[row][column]`, or added to what is there, for the
+/// first `inner` values of each row of the left factor.
+pub(crate) struct Outer<'a> {
+    pub(crate) rows: usize,
+    /// Values of a left row, and rows of the result.
+    pub(crate) inner: usize,
+    pub(crate) columns: usize,
+    pub(crate) left: &'a [f32],
+    pub(crate) left_places: Places<'a>,
+    pub(crate) right: &'a [f32],
+    pub(crate) right_stride: usize,
+    pub(crate) result: &'a mut [f32],
+    pub(crate) result_stride: usize,
+    pub(crate) add: bool,
+}
+
+/// Rows that are summed before the sums are written back: what they read stays in the first cache.
+const ROWS_PER_PASS: usize = 128;
+
+impl Outer<'_> {
+    fn check(&self) {
+        assert!(self.left_places.furthest(self.rows) + self.inner <= self.left.len(), "the left factor ends outside");
+        let right = (self.rows - 1) * self.right_stride + self.columns;
+        assert!(right <= self.right.len(), "the right factor ends outside");
+        let result = (self.inner - 1) * self.result_stride + self.columns;
+        assert!(result <= self.result.len(), "the result ends outside");
+    }
+}
+
+with_lanes! {
+    /// Computes a sum of outer products on this thread; rows are summed in order.
+    fn outer(job: &mut Outer<'_>) {
+        if job.rows == 0 || job.inner == 0 || job.columns == 0 {
+            return;
+        }
+        job.check();
+    } => outer_with
+}
+
+#[inline(always)]
+unsafe fn outer_with<L: Lanes>(job: &mut Outer<'_>) {
+    let mut first = 0;
+    while first < job.rows {
+        let rows = first..(first + ROWS_PER_PASS).min(job.rows);
+        let mut column = 0;
+        while column < job.columns {
+            let vectors = (job.columns - column).div_ceil(L::COUNT);
+            let vectors = if vectors == 4 { 2 } else { vectors.min(3) };
+            let width = (vectors * L::COUNT).min(job.columns - column);
+            let last = width - (vectors - 1) * L::COUNT;
+            // SAFETY: the caller checked every address and has the instructions.
+            unsafe {
+                match (vectors, last == L::COUNT) {
+                    (1, true) => outer_panel::<L, 1, false>(job, rows.clone(), column, last),
+                    (2, true) => outer_panel::<L, 2, false>(job, rows.clone(), column, last),
+                    (_, true) => outer_panel::<L, 3, false>(job, rows.clone(), column, last),
+                    (1, false) => outer_panel::<L, 1, true>(job, rows.clone(), column, last),
+                    (2, false) => outer_panel::<L, 2, true>(job, rows.clone(), column, last),
+                    (_, false) => outer_panel::<L, 3, true>(job, rows.clone(), column, last),
+                }
+            }
+            column += width;
+        }
+        first = rows.end;
+    }
+}
+
+#[inline(always)]
+unsafe fn outer_panel<L: Lanes, const V: usize, const PART: bool>(
+    job: &mut Outer<'_>,
+    rows: std::ops::Range<usize>,
+    column: usize,
+    last: usize,
+) {
+    tiles!(job.inner, L::ROWS, k, R => unsafe {
+        match job.left_places {
+            Places::Every(stride) => {
+                outer_tile::<L, R, V, PART>(job, rows.clone(), k, column, last, |row| row * stride);
+            }
+            Places::At(offsets) => {
+                outer_tile::<L, R, V, PART>(job, rows.clone(), k, column, last, |row| *offsets.get_unchecked(row) as usize);
+            }
+        }
+    });
+}
+
+#[inline(always)]
+unsafe fn outer_tile<L: Lanes, const R: usize, const V: usize, const PART: bool>(
+    job: &mut Outer<'_>,
+    rows: std::ops::Range<usize>,
+    k: usize,
+    column: usize,
+    last: usize,
+    place: impl Fn(usize) -> usize,
+) {
+    // SAFETY: the entry checked that rows, `inner` and columns lie in their slices.
+    unsafe {
+        let result = job.result.as_mut_ptr().add(k * job.result_stride + column);
+        let mut sums = [[L::zero(); V]; R];
+        if job.add || rows.start > 0 {
+            for r in 0..R {
+                for v in 0..V {
+                    let from = result.add(r * job.result_stride + v * L::COUNT);
+                    sums[r][v] = load_column::<L, V, PART>(from, v, last);
+                }
+            }
+        }
+        let left = job.left.as_ptr().add(k);
+        let mut right = job.right.as_ptr().add(rows.start * job.right_stride + column);
+        for row in rows {
+            let mut vectors = [L::zero(); V];
+            for v in 0..V {
+                let from = right.add(v * L::COUNT);
+                vectors[v] = load_column::<L, V, PART>(from, v, last);
+            }
+            let values = left.add(place(row));
+            for r in 0..R {
+                let value = L::splat(*values.add(r));
+                for v in 0..V {
+                    sums[r][v] = value.mul_add(vectors[v], sums[r][v]);
+                }
+            }
+            right = right.wrapping_add(job.right_stride);
+        }
+        for r in 0..R {
+            for v in 0..V {
+                let to = result.add(r * job.result_stride + v * L::COUNT);
+                store_column::<L, V, PART>(sums[r][v], to, v, last);
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Vectors of f32 for each instruction set, behind one trait, so that a kernel is written once.
+#![expect(unsafe_code, reason = "instructions of one processor, and pointers; each method states its contract")]
+
+/// A register of f32 values. A kernel that is generic over it is compiled for one instruction set
+/// by calling it from a function that enables these instructions (see [`crate::instructions`]).
+///
+/// # Safety
+/// Every method needs a processor that has the instructions. Pointers must be valid for `COUNT`
+/// values, or for `count` where that is given; they need no alignment.
+pub(crate) trait Lanes: Copy {
+    /// Values in a register.
+    const COUNT: usize;
+    /// Rows of accumulators that a kernel may keep in registers beside three columns of them.
+    const ROWS: usize;
+
+    unsafe fn zero() -> Self;
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    /// The first `count` values; the others are 0.
+    unsafe fn load_first(from: *const f32, count: usize) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn store_first(self, to: *mut f32, count: usize);
+    /// `self · factor + sum`.
+    unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
+}
+
+/// Loads a register, or its first `count` values where it is the last one of a row (`PART`).
+///
+/// # Safety
+/// As [`Lanes::load`] or [`Lanes::load_first`].
+#[inline(always)]
+pub(crate) unsafe fn load<L: Lanes, const PART: bool>(from: *const f32, count: usize) -> L {
+    // SAFETY: the caller's promise.
+    unsafe { if PART { L::load_first(from, count) } else { L::load(from) } }
+}
+
+/// Stores a register, or its first `count` values where it is the last one of a row (`PART`).
+///
+/// # Safety
+/// As [`Lanes::store`] or [`Lanes::store_first`].
+#[inline(always)]
+pub(crate) unsafe fn store<L: Lanes, const PART: bool>(lanes: L, to: *mut f32, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { if PART { lanes.store_first(to, count) } else { lanes.store(to) } }
+}
+
+/// Any processor: an array that the compiler vectorises as far as it can.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable([f32; 8]);
+
+impl Lanes for Portable {
+    const COUNT: usize = 8;
+    const ROWS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Self([0.0; 8])
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; 8])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's pointer is valid for 8 values.
+        Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        let mut values = [0.0; 8];
+        // SAFETY: the caller's pointer is valid for `count` values.
+        values[..count].copy_from_slice(unsafe { std::slice::from_raw_parts(from, count) });
+        Self(values)
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's pointer is valid for 8 values.
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        // SAFETY: the caller's pointer is valid for `count` values.
+        unsafe { std::slice::from_raw_parts_mut(to, count) }.copy_from_slice(&self.0[..count]);
+    }
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+        let mut result = sum.0;
+        for lane in 0..8 {
+            result[lane] += self.0[lane] * factor.0[lane];
+        }
+        Self(result)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Lanes;
+    use std::arch::x86_64::*;
+
+    /// AVX-512 F.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512);
+
+    #[inline(always)]
+    fn first16(count: usize) -> __mmask16 {
+        (1u32.wrapping_shl(count as u32)).wrapping_sub(1) as __mmask16
+    }
+
+    // SAFETY (all methods): the caller promises the instructions and the pointers.
+    impl Lanes for Avx512 {
+        const COUNT: usize = 16;
+        const ROWS: usize = 8;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            Self(unsafe { _mm512_setzero_ps() })
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            Self(unsafe { _mm512_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            Self(unsafe { _mm512_loadu_ps(from) })
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            Self(unsafe { _mm512_maskz_loadu_ps(first16(count), from) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            unsafe { _mm512_mask_storeu_ps(to, first16(count), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+            Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, sum.0) })
+        }
+    }
+
+    /// AVX2 with FMA.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(__m256);
+
+    #[inline(always)]
+    unsafe fn first8(count: usize) -> __m256i {
+        unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
+    }
+
+    // SAFETY (all methods): the caller promises the instructions and the pointers.
+    impl Lanes for Avx2 {
+        const COUNT: usize = 8;
+        const ROWS: usize = 4;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            Self(unsafe { _mm256_setzero_ps() })
+        }
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            Self(unsafe { _mm256_set1_ps(value) })
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            Self(unsafe { _mm256_loadu_ps(from) })
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, count: usize) -> Self {
+            Self(unsafe { _mm256_maskload_ps(from, first8(count)) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, count: usize) {
+            unsafe { _mm256_maskstore_ps(to, first8(count), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+            Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, sum.0) })
+        }
+    }
+}

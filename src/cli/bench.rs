@@ -1,0 +1,137 @@
+//! `nasgen bench`: how fast a network runs.
+
+use super::{
+    device,
+    failure::{Failure, Kind},
+    output::Output,
+    show::{input_shape, parse_input, plan},
+    train::{ExecutorName, executor},
+};
+use crate::{
+    bench::{Mode, Timing, measure, noise},
+    spec::{ModelSpec, SourceText, TrainSettings},
+    train::OptimizerRule,
+    weights::Weights,
+};
+use nasgen_modules::Blocks;
+use serde_json::{Value, json};
+use std::{path::PathBuf, time::Duration};
+
+/// Measure how fast a network runs: class scores, or with --train whole training steps.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The model spec.
+    config: PathBuf,
+    /// Time training steps (forward, loss, backward, optimizer) instead of class scores.
+    #[arg(long)]
+    train: bool,
+    /// Images in a batch.
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: u32,
+    /// Threads that work at a time [default: the processor's cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+    /// Shape of the images, such as 3x64x64 (default: the spec's input_size, else 32x32).
+    #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
+    input: Option<[usize; 3]>,
+    /// The optimizer of the training steps: sgd or adamw (default: the spec's, else sgd).
+    #[arg(long, value_name = "NAME")]
+    optimizer: Option<String>,
+    /// How long to measure.
+    #[arg(long, default_value_t = 3.0, value_name = "S", value_parser = parse_seconds)]
+    seconds: f64,
+    /// cpu, cuda or cuda:INDEX.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// engine or reference [default: engine on the CPU, else reference].
+    #[arg(long, value_name = "NAME")]
+    executor: Option<ExecutorName>,
+}
+
+pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
+    let device = device::open(&arguments.device)?;
+    let source = SourceText::read(&arguments.config)?;
+    let spec = ModelSpec::parse(&source, blocks)?;
+    let rule = OptimizerRule::of(&settings(&spec, arguments.optimizer.as_deref())?);
+    let network = plan(&source, &spec, input_shape(&spec, arguments.input))?;
+    let threads = arguments.threads.map_or_else(available_threads, |threads| threads as usize);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|error| Failure::new(Kind::Failed, format!("cannot start {threads} threads: {error}")))?;
+
+    let batch = noise(&network.layers, arguments.batch as usize, 0);
+    let mode = if arguments.train { Mode::Train } else { Mode::Infer };
+    let (timing, executor) = pool.install(|| -> Result<(Timing, &'static str), Failure> {
+        let weights = Weights::initial(&network.layers, 0);
+        let mut executor = executor(arguments.executor, &network, &weights, rule, 0, &device)?;
+        let timing = measure(&mut *executor, &batch, mode, Duration::from_secs_f64(arguments.seconds));
+        Ok((timing.map_err(|error| Failure::new(Kind::Failed, error.0))?, executor.name()))
+    })?;
+
+    let (median, least) = (timing.median_ms(), timing.min_ms());
+    let images_per_second = f64::from(arguments.batch) / (median * 1e-3);
+    let what = if arguments.train { "training step" } else { "batch of scores" };
+    output.result(
+        || {
+            let memory =
+                peak_bytes().map_or_else(String::new, |bytes| format!(", peak memory {} MB", bytes / 1_000_000));
+            format!(
+                "{median:.2} ms for a {what} of {} images (fastest {least:.2} ms, {} steps): {images_per_second:.0} \
+                 images/s\n{executor} on {}, {threads} threads{memory}",
+                arguments.batch,
+                timing.step_ms.len(),
+                arguments.device,
+            )
+        },
+        || {
+            json!({
+                "mode": if arguments.train { "train" } else { "infer" },
+                "batch": arguments.batch,
+                "threads": threads,
+                "device": arguments.device,
+                "executor": executor,
+                "input": network.input.dims(),
+                "steps": timing.step_ms.len(),
+                "step_ms": {"p50": median, "min": least},
+                "images_per_second": images_per_second,
+                "peak_bytes": peak_bytes(),
+            })
+        },
+    )
+}
+
+/// The spec's settings, with another optimizer if one is named.
+fn settings(spec: &ModelSpec, optimizer: Option<&str>) -> Result<TrainSettings, Failure> {
+    let mut values = spec.train.clone();
+    if let Some(name) = optimizer {
+        values.insert("optimizer".into(), Value::from(name));
+    }
+    TrainSettings::parse(&values).map_err(|errors| {
+        let messages: Vec<String> = errors.into_iter().map(|error| error.message).collect();
+        Failure::usage(format!("--optimizer: {}", messages.join("; ")))
+    })
+}
+
+/// Cores that this process may use.
+fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The most memory that this process has had at a time; `None` where the system does not say.
+fn peak_bytes() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{UsageWho, getrusage};
+        // macOS counts bytes, the others KiB.
+        let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+        getrusage(UsageWho::RUSAGE_SELF).ok().map(|usage| usage.max_rss() as u64 * unit)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("wanted a number of seconds, such as 3 or 0.5".into()),
+    }
+}

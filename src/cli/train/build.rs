@@ -1,0 +1,23 @@
+//! What a bit-identical resume depends on beside its run.
+
+use std::env;
+
+/// The program, by the checksum of its file, and what its kernels find in the processor.
+pub(super) fn identity() -> String {
+    let program = env::current_exe().and_then(std::fs::read).map_or(0, |bytes| crc32fast::hash(&bytes));
+    format!("nasgen {} {program:08x} on {} {}", env!("CARGO_PKG_VERSION"), env::consts::ARCH, instructions())
+}
+
+/// The widest instructions for which there are kernels.
+fn instructions() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "avx512";
+        }
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+            return "avx2";
+        }
+    }
+    "baseline"
+}
