@@ -80,6 +80,9 @@ def read_arguments(words=None):
         arguments.samples = 0 if arguments.networks else 20
     if not arguments.nasgen.exists():
         parser.error(f"no program at {arguments.nasgen}: `cargo build --release` makes it, --nasgen names another")
+    for path in arguments.networks:
+        if not path.is_file():
+            parser.error(f"there is no file {path}")
     return arguments
 
 
@@ -131,6 +134,7 @@ def measure(command, processes):
     return {
         "images_per_second": sum(result["images_per_second"] for result in results),
         "step_ms": statistics.mean(result["step_ms"]["p50"] for result in results),
+        "fastest_step_ms": min(result["step_ms"]["min"] for result in results),
         "peak_bytes": statistics.mean(result["peak_bytes"] for result in results),
         "baseline_bytes": statistics.mean(result.get("baseline_bytes", 0) for result in results),
     }
@@ -211,27 +215,27 @@ def export(network, batch, arguments, directory):
 
 def compare(network, batch, arguments, directory):
     """All rounds of one network: for each rival its results, or why there are none."""
-    rounds, failures = {}, {}
     todo = commands(network, batch, arguments, directory)
-    if "onnxruntime" in todo:
+    rounds, failures = {rival: [] for rival in todo}, {}
+
+    def attempt(rival, action):
         try:
-            export(network, batch, arguments, directory)
+            return action()
         except Failure as failure:
-            failures["onnxruntime"] = f"cannot be exported: {failure}"
+            rounds[rival], failures[rival] = [], str(failure)
+            progress(f"{network.name}, batch {batch}: {rival} failed: {failure}")
+
+    if "onnxruntime" in todo:
+        attempt("onnxruntime", lambda: export(network, batch, arguments, directory))
     for number in range(arguments.rounds):
         for rival, command in todo.items():
             if rival in failures:
                 continue
-            try:
-                result = measure(command, processes=2 if arguments.pairs else 1)
-            except Failure as failure:
-                failures[rival] = str(failure)
-                progress(f"{network.name}, batch {batch}: {rival} failed: {failure}")
-                continue
-            rounds.setdefault(rival, []).append(result)
-            progress(f"{network.name}, batch {batch}, round {number + 1}: {rival} {result['step_ms']:.2f} ms")
-    complete = {rival: results for rival, results in rounds.items() if rival not in failures}
-    comparison = report.Comparison(network.name, network.group, complete, failures)
+            result = attempt(rival, lambda: measure(command, processes=2 if arguments.pairs else 1))
+            if result:
+                rounds[rival].append(result)
+                progress(f"{network.name}, batch {batch}, round {number + 1}: {rival} {result['step_ms']:.2f} ms")
+    comparison = report.Comparison(network.name, network.group, rounds, failures)
     progress(f"{network.name}, batch {batch}: ratio {report.number(comparison.ratio(), '{:.2f}×')}")
     return comparison
 

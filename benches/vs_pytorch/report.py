@@ -14,6 +14,8 @@ PAIRS = dict.fromkeys(GROUPS, (2.0, 3.0))
 INFERENCE = dict.fromkeys(GROUPS, (1.0, 1.5))
 # nasgen's peak memory over PyTorch's: at most, and to aim for.
 MEMORY = (1.0, 0.5)
+# Rounds, or steps within one, that differ by more than this factor say something of the machine.
+STEADY = 1.5
 
 # The compiled network is shown beside the others; the floors do not speak of it.
 RIVALS = ("PyTorch NCHW", "PyTorch channels_last", "onnxruntime")
@@ -53,7 +55,7 @@ class Comparison:
 
     def median(self, rival, key):
         """Over the rounds; None where the rival failed."""
-        results = self.rounds.get(rival)
+        results = self.rounds.get(rival, [])
         return statistics.median(result[key] for result in results) if results else None
 
     def ratio(self):
@@ -61,6 +63,14 @@ class Comparison:
         nasgen = self.median("nasgen", "images_per_second")
         rivals = [speed for rival in RIVALS if (speed := self.median(rival, "images_per_second"))]
         return nasgen / max(rivals) if nasgen and rivals else None
+
+    def unsteady(self, rival):
+        """Whether its times differ so much that something else must have run."""
+        medians = [result["step_ms"] for result in self.rounds[rival]]
+        fastest = [result["fastest_step_ms"] for result in self.rounds[rival]]
+        return any(median > STEADY * least for median, least in zip(medians, fastest)) or (
+            max(medians, default=0) > STEADY * min(medians, default=0)
+        )
 
     def pytorch_memory(self, key="peak_bytes"):
         """The lesser of the two layouts'."""
@@ -77,7 +87,7 @@ class Table:
     comparisons: list
 
     def rivals(self):
-        return list(dict.fromkeys(rival for one in self.comparisons for rival in [*one.rounds, *one.failures]))
+        return list(self.comparisons[0].rounds)
 
     def misses(self):
         """A line for each way in which a network is not where it should be."""
@@ -91,8 +101,19 @@ class Table:
                 lines.append(f"{one.name} is slower than its fastest rival: {ratio:.2f}×, wanted {least:.1f}×")
             elif ratio < least:
                 lines.append(f"{one.name} misses its floor: {ratio:.2f}×, wanted {least:.1f}×")
+            lines += [f"{one.name} was not compared with {rival}" for rival in RIVALS if rival in one.failures]
             if memory is not None and memory > MEMORY[0]:
                 lines.append(f"{one.name} needs more memory than PyTorch: {memory:.2f}×")
+        return lines
+
+    def unsteady(self):
+        """A line for each rival of each network that was disturbed."""
+        lines = []
+        for one in self.comparisons:
+            for rival in filter(one.unsteady, one.rounds):
+                times = ", ".join(f"{result['step_ms']:.2f}" for result in one.rounds[rival])
+                least = min(result["fastest_step_ms"] for result in one.rounds[rival])
+                lines.append(f"{one.name}, {rival}: {times} ms, the fastest step {least:.2f} ms")
         return lines
 
     def failures(self):
@@ -120,10 +141,15 @@ def markdown(where, tables):
     ]
     for table in tables:
         lines += ["", f"**{table.settings.title()}**", "", *networks_table(table), "", *groups_table(table)]
-        misses, failures = table.misses(), table.failures()
-        lines += ["", *(f"- {line}" for line in misses)] if misses else ["", "Every network is where it should be."]
-        lines += ["", "Failed:", "", *(f"- {line}" for line in failures)] if failures else []
+        lines += ["", "Every network is where it should be."] if not table.misses() else []
+        lines += listed("Not where it should be:", table.misses())
+        lines += listed("Failed:", table.failures())
+        lines += listed("Disturbed, so measure again on a machine that does nothing else:", table.unsteady())
     return "\n".join(lines)
+
+
+def listed(title, lines):
+    return ["", title, "", *(f"- {line}" for line in lines)] if lines else []
 
 
 def networks_table(table):
