@@ -14,8 +14,8 @@ PAIRS = dict.fromkeys(GROUPS, (2.0, 3.0))
 INFERENCE = dict.fromkeys(GROUPS, (1.0, 1.5))
 # nasgen's peak memory over PyTorch's: at most, and to aim for.
 MEMORY = (1.0, 0.5)
-# Rounds, or steps within one, that differ by more than this factor say something of the machine.
-STEADY = 1.5
+# What other programs may take of the machine, in cores, before a measurement counts as disturbed.
+CORES_OF_OTHERS = 0.1
 
 # The compiled network is shown beside the others; the floors do not speak of it.
 RIVALS = ("PyTorch NCHW", "PyTorch channels_last", "onnxruntime")
@@ -64,13 +64,12 @@ class Comparison:
         rivals = [speed for rival in RIVALS if (speed := self.median(rival, "images_per_second"))]
         return nasgen / max(rivals) if nasgen and rivals else None
 
-    def unsteady(self, rival):
-        """Whether its times differ so much that something else must have run."""
-        medians = [result["step_ms"] for result in self.rounds[rival]]
-        fastest = [result["fastest_step_ms"] for result in self.rounds[rival]]
-        return any(median > STEADY * least for median, least in zip(medians, fastest)) or (
-            max(medians, default=0) > STEADY * min(medians, default=0)
-        )
+    def disturbances(self):
+        """Of each rival that had to share the cores: what others took, in cores."""
+        measured = {rival: results for rival, results in self.rounds.items() if results}
+        known = [rival for rival, results in measured.items() if results[0]["cores_of_others"] is not None]
+        taken = {rival: self.median(rival, "cores_of_others") for rival in known}
+        return {rival: cores for rival, cores in taken.items() if cores > CORES_OF_OTHERS}
 
     def pytorch_memory(self, key="peak_bytes"):
         """The lesser of the two layouts'."""
@@ -106,14 +105,12 @@ class Table:
                 lines.append(f"{one.name} needs more memory than PyTorch: {memory:.2f}×")
         return lines
 
-    def unsteady(self):
-        """A line for each rival of each network that was disturbed."""
+    def disturbed(self):
+        """A line for each network that was not alone on the machine."""
         lines = []
         for one in self.comparisons:
-            for rival in filter(one.unsteady, one.rounds):
-                times = ", ".join(f"{result['step_ms']:.2f}" for result in one.rounds[rival])
-                least = min(result["fastest_step_ms"] for result in one.rounds[rival])
-                lines.append(f"{one.name}, {rival}: {times} ms, the fastest step {least:.2f} ms")
+            taken = ", ".join(f"{rival} {cores:.1f}" for rival, cores in one.disturbances().items())
+            lines += [f"{one.name}: {taken}"] if taken else []
         return lines
 
     def failures(self):
@@ -141,10 +138,11 @@ def markdown(where, tables):
     ]
     for table in tables:
         lines += ["", f"**{table.settings.title()}**", "", *networks_table(table), "", *groups_table(table)]
-        lines += ["", "Every network is where it should be."] if not table.misses() else []
         lines += listed("Not where it should be:", table.misses())
         lines += listed("Failed:", table.failures())
-        lines += listed("Disturbed, so measure again on a machine that does nothing else:", table.unsteady())
+        lines += listed("Disturbed, so not to be relied on (cores that other programs took):", table.disturbed())
+        if not (table.misses() or table.disturbed()):
+            lines += ["", "Every network is where it should be."]
     return "\n".join(lines)
 
 
