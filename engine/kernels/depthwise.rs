@@ -1,7 +1,7 @@
 //! Sums over the taps of a window, for each channel by itself.
 #![expect(unsafe_code, reason = "kernels take raw pointers; the entries check that all of them stay inside")]
 
-use super::{Places, tiles};
+use super::{Offsets, Places, tiles};
 use crate::{
     instructions::with_lanes,
     lanes::{Lanes, load, store},
@@ -116,9 +116,9 @@ pub(crate) struct DepthwiseGradient<'a> {
     pub(crate) channels: usize,
     pub(crate) taps: &'a [Tap],
     pub(crate) input: &'a [f32],
-    pub(crate) input_places: Places<'a>,
-    /// Positions × channels.
+    pub(crate) input_places: &'a Offsets,
     pub(crate) gradient: &'a [f32],
+    pub(crate) gradient_places: &'a Offsets,
     /// Rows of `channels` values.
     pub(crate) result: &'a mut [f32],
 }
@@ -129,7 +129,8 @@ impl DepthwiseGradient<'_> {
         assert!(result <= self.result.len(), "the result ends outside");
         let input = self.input_places.furthest(self.positions) + reach(self.taps) + self.channels;
         assert!(input <= self.input.len(), "the input ends outside");
-        assert!(self.positions * self.channels <= self.gradient.len(), "the gradient ends outside");
+        let gradient = self.gradient_places.furthest(self.positions) + self.channels;
+        assert!(gradient <= self.gradient.len(), "the gradient ends outside");
     }
 }
 
@@ -197,14 +198,15 @@ unsafe fn gradient_tile<L: Lanes, const T: usize, const PART: bool>(
             sums[t] = load::<L, PART>(result[t], count);
         }
         let input = job.input.as_ptr().add(channel);
-        let mut gradient = job.gradient.as_ptr().add(channel);
+        let gradient = job.gradient.as_ptr().add(channel);
         for position in 0..job.positions {
-            let of_output = load::<L, PART>(gradient, count);
-            let values = input.add(job.input_places.of(position));
+            // The entry checked that both lists are long enough.
+            let place = *job.gradient_places.places.get_unchecked(position) as usize;
+            let of_output = load::<L, PART>(gradient.add(place), count);
+            let values = input.add(*job.input_places.places.get_unchecked(position) as usize);
             for t in 0..T {
                 sums[t] = load::<L, PART>(values.add(offsets[t]), count).mul_add(of_output, sums[t]);
             }
-            gradient = gradient.wrapping_add(job.channels);
         }
         for t in 0..T {
             store::<L, PART>(sums[t], result[t], count);

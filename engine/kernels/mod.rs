@@ -11,13 +11,40 @@ pub(crate) use depthwise::{DepthwiseFilter, DepthwiseGradient, Tap, filter_chann
 pub(crate) use product::{Outer, Product, Segment, outer, product};
 pub(crate) use transpose::transpose;
 
+/// Listed beginnings of rows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offsets {
+    places: Vec<u32>,
+    /// The furthest of each place and those before it: what a kernel must check.
+    furthest: Vec<u32>,
+}
+
+impl FromIterator<u32> for Offsets {
+    fn from_iter<I: IntoIterator<Item = u32>>(places: I) -> Self {
+        let places: Vec<u32> = places.into_iter().collect();
+        let furthest = places.iter().scan(0, |furthest, place| {
+            *furthest = (*furthest).max(*place);
+            Some(*furthest)
+        });
+        Self { furthest: furthest.collect(), places }
+    }
+}
+
+impl Offsets {
+    /// The furthest of the first `rows` places, which must be at least one and not more than there
+    /// are.
+    fn furthest(&self, rows: usize) -> usize {
+        self.furthest[rows - 1] as usize
+    }
+}
+
 /// Where the rows of a matrix begin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Places<'a> {
     /// One every so many values.
     Every(usize),
     /// Listed.
-    At(&'a [u32]),
+    At(&'a Offsets),
 }
 
 impl Places<'_> {
@@ -25,7 +52,7 @@ impl Places<'_> {
     fn of(&self, row: usize) -> usize {
         match self {
             Self::Every(stride) => row * stride,
-            Self::At(offsets) => offsets[row] as usize,
+            Self::At(offsets) => offsets.places[row] as usize,
         }
     }
 
@@ -33,7 +60,7 @@ impl Places<'_> {
     fn furthest(&self, rows: usize) -> usize {
         match self {
             Self::Every(stride) => (rows - 1) * stride,
-            Self::At(offsets) => offsets[..rows].iter().copied().max().unwrap_or(0) as usize,
+            Self::At(offsets) => offsets.furthest(rows),
         }
     }
 }

@@ -150,8 +150,8 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize, const PART: bool>(
     }
 }
 
-/// `result[k][column] = Σ_row left[row][k] · right[row][column]`, or added to what is there, for the
-/// first `inner` values of each row of the left factor.
+/// `result[k][column] += Σ_row left[row][k] · right[row][column]` for the first `inner` values of
+/// each row of the left factor.
 pub(crate) struct Outer<'a> {
     pub(crate) rows: usize,
     /// Values of a left row, and rows of the result.
@@ -160,10 +160,9 @@ pub(crate) struct Outer<'a> {
     pub(crate) left: &'a [f32],
     pub(crate) left_places: Places<'a>,
     pub(crate) right: &'a [f32],
-    pub(crate) right_stride: usize,
+    pub(crate) right_places: Places<'a>,
     pub(crate) result: &'a mut [f32],
     pub(crate) result_stride: usize,
-    pub(crate) add: bool,
 }
 
 /// Rows that are summed before the sums are written back: what they read stays in the first cache.
@@ -172,7 +171,7 @@ const ROWS_PER_PASS: usize = 128;
 impl Outer<'_> {
     fn check(&self) {
         assert!(self.left_places.furthest(self.rows) + self.inner <= self.left.len(), "the left factor ends outside");
-        let right = (self.rows - 1) * self.right_stride + self.columns;
+        let right = self.right_places.furthest(self.rows) + self.columns;
         assert!(right <= self.right.len(), "the right factor ends outside");
         let result = (self.inner - 1) * self.result_stride + self.columns;
         assert!(result <= self.result.len(), "the result ends outside");
@@ -180,7 +179,7 @@ impl Outer<'_> {
 }
 
 with_lanes! {
-    /// Computes a sum of outer products on this thread; rows are summed in order.
+    /// Adds a sum of outer products on this thread; rows are summed in order.
     fn outer(job: &mut Outer<'_>) {
         if job.rows == 0 || job.inner == 0 || job.columns == 0 {
             return;
@@ -224,13 +223,21 @@ unsafe fn outer_panel<L: Lanes, const V: usize, const PART: bool>(
     column: usize,
     last: usize,
 ) {
+    // SAFETY: the entry checked every address; the caller has the instructions.
     tiles!(job.inner, L::ROWS, k, R => unsafe {
-        match job.left_places {
-            Places::Every(stride) => {
-                outer_tile::<L, R, V, PART>(job, rows.clone(), k, column, last, |row| row * stride);
+        let rows = rows.clone();
+        match (job.left_places, job.right_places) {
+            (Places::Every(left), Places::Every(right)) => {
+                outer_tile::<L, R, V, PART>(job, rows, k, column, last, |row| (row * left, row * right));
             }
-            Places::At(offsets) => {
-                outer_tile::<L, R, V, PART>(job, rows.clone(), k, column, last, |row| *offsets.get_unchecked(row) as usize);
+            (Places::At(left), Places::At(right)) => {
+                // The entry checked that both lists are long enough.
+                outer_tile::<L, R, V, PART>(job, rows, k, column, last, |row| {
+                    (*left.places.get_unchecked(row) as usize, *right.places.get_unchecked(row) as usize)
+                });
+            }
+            (left, right) => {
+                outer_tile::<L, R, V, PART>(job, rows, k, column, last, |row| (left.of(row), right.of(row)));
             }
         }
     });
@@ -243,36 +250,34 @@ unsafe fn outer_tile<L: Lanes, const R: usize, const V: usize, const PART: bool>
     k: usize,
     column: usize,
     last: usize,
-    place: impl Fn(usize) -> usize,
+    place: impl Fn(usize) -> (usize, usize),
 ) {
     // SAFETY: the entry checked that rows, `inner` and columns lie in their slices.
     unsafe {
         let result = job.result.as_mut_ptr().add(k * job.result_stride + column);
         let mut sums = [[L::zero(); V]; R];
-        if job.add || rows.start > 0 {
-            for r in 0..R {
-                for v in 0..V {
-                    let from = result.add(r * job.result_stride + v * L::COUNT);
-                    sums[r][v] = load_column::<L, V, PART>(from, v, last);
-                }
+        for r in 0..R {
+            for v in 0..V {
+                let from = result.add(r * job.result_stride + v * L::COUNT);
+                sums[r][v] = load_column::<L, V, PART>(from, v, last);
             }
         }
         let left = job.left.as_ptr().add(k);
-        let mut right = job.right.as_ptr().add(rows.start * job.right_stride + column);
+        let right = job.right.as_ptr().add(column);
         for row in rows {
+            let (left_place, right_place) = place(row);
             let mut vectors = [L::zero(); V];
             for v in 0..V {
-                let from = right.add(v * L::COUNT);
+                let from = right.add(right_place + v * L::COUNT);
                 vectors[v] = load_column::<L, V, PART>(from, v, last);
             }
-            let values = left.add(place(row));
+            let values = left.add(left_place);
             for r in 0..R {
                 let value = L::splat(*values.add(r));
                 for v in 0..V {
                     sums[r][v] = value.mul_add(vectors[v], sums[r][v]);
                 }
             }
-            right = right.wrapping_add(job.right_stride);
         }
         for r in 0..R {
             for v in 0..V {

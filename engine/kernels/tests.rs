@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "pages that nobody may read")]
 
 use super::{
-    DepthwiseFilter, DepthwiseGradient, Outer, Places, Product, Right, Segment, Tap, filter_channels,
+    DepthwiseFilter, DepthwiseGradient, Offsets, Outer, Places, Product, Right, Segment, Tap, filter_channels,
     gradient_of_filter, outer, product, product_by_columns,
 };
 use crate::instructions::tests::with_each_set;
@@ -114,7 +114,7 @@ fn products_of_rows_that_lie_anywhere() {
                     columns,
                     segments: &segments,
                     left: &left,
-                    left_places: Places::At(&offsets),
+                    left_places: Places::At(&offsets.iter().copied().collect()),
                     right: &right,
                     right_stride: stride,
                     result: &mut result,
@@ -153,7 +153,13 @@ fn sums_of_outer_products() {
                 let left = Guarded::new(&numbers((rows - 1) * 3 + inner, 1), guard);
                 let right = Guarded::new(&numbers((rows - 1) * (columns + 1) + columns, 2), guard);
                 let before = numbers((inner - 1) * (columns + 2) + columns, 3);
-                for (add, places) in [(false, Places::Every(3)), (true, Places::At(&offsets))] {
+                let offsets: Offsets = offsets.into_iter().collect();
+                let right_offsets: Offsets = (0..rows as u32).map(|row| row * (columns as u32 + 1)).collect();
+                let right_places = [Places::Every(columns + 1), Places::At(&right_offsets)];
+                let left_places = [Places::Every(3), Places::At(&offsets)];
+                for (places, right_places) in
+                    left_places.into_iter().flat_map(|left| right_places.map(|right| (left, right)))
+                {
                     let mut result = Guarded::new(&before, guard);
                     outer(&mut Outer {
                         rows,
@@ -162,10 +168,9 @@ fn sums_of_outer_products() {
                         left: &left,
                         left_places: places,
                         right: &right,
-                        right_stride: columns + 1,
+                        right_places,
                         result: &mut result,
                         result_stride: columns + 2,
-                        add,
                     });
                     let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
                     for k in 0..inner {
@@ -174,10 +179,10 @@ fn sums_of_outer_products() {
                                 f64::from(left[row * 3 + k]) * f64::from(right[row * (columns + 1) + column])
                             };
                             let place = &mut expected[k * (columns + 2) + column];
-                            *place = (0..rows).map(term).sum::<f64>() + if add { *place } else { 0.0 };
+                            *place += (0..rows).map(term).sum::<f64>();
                         }
                     }
-                    close(&result, &expected, &format!("{set:?} {rows}×{inner}×{columns} {guard:?} add {add}"));
+                    close(&result, &expected, &format!("{set:?} {rows}×{inner}×{columns} {guard:?}"));
                 }
             }
         }
@@ -239,7 +244,7 @@ fn filters_of_single_channels() {
                         channels,
                         taps: &taps,
                         input: &input,
-                        input_places: Places::At(&places),
+                        input_places: Places::At(&places.iter().copied().collect()),
                         weights: &weights,
                         result: &mut result,
                         result_places: Places::Every(channels),
@@ -264,8 +269,9 @@ fn filters_of_single_channels() {
                     channels,
                     taps: &taps,
                     input: &input,
-                    input_places: Places::At(&places),
+                    input_places: &places.iter().copied().collect(),
                     gradient: &gradient,
+                    gradient_places: &(0..positions as u32).map(|at| at * channels as u32).collect(),
                     result: &mut result,
                 });
                 let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
@@ -312,7 +318,7 @@ fn addresses_outside_are_refused() {
         multiply(2, 6, 2, Places::Every(5)),
         multiply(2, 5, 3, Places::Every(5)),
         multiply(2, 5, 2, Places::Every(9)),
-        multiply(2, 5, 2, Places::At(&[0, 9])),
+        multiply(2, 5, 2, Places::At(&[0, 9].into_iter().collect())),
     ];
     assert_eq!(outcomes, [true, false, false, false, false, false]);
 }

@@ -10,6 +10,7 @@ use crate::{
     window::{Correlation, Phase},
 };
 use nasgen_modules::Convolution;
+use std::ops::Range;
 
 /// Values of a left factor that stay in the second cache while all columns are computed.
 const LEFT_VALUES: usize = 32 * 1024;
@@ -21,7 +22,7 @@ pub(crate) struct Convolve {
     output: Size,
     groups: usize,
     taps: usize,
-    /// `None` where a window sees just its own pixel: then nothing has to be padded.
+    /// `None` where a window sees just its own pixel.
     windows: Option<Windows>,
     /// Taps × output channels × input channels of a group: for the gradient of the input.
     transposed: Vec<f32>,
@@ -31,7 +32,8 @@ pub(crate) struct Convolve {
 struct Windows {
     forward: Correlation,
     backward: Correlation,
-    segments: Vec<Segment>,
+    /// For each phase of `forward`.
+    segments: Vec<Vec<Segment>>,
     /// For each phase of `backward`.
     backward_segments: Vec<Vec<Segment>>,
 }
@@ -45,10 +47,11 @@ impl Convolve {
         let windows = (!in_place).then(|| {
             let forward = Correlation::forward(&window, input, output);
             let backward = Correlation::backward(&window, input, output);
-            let segments = segments(&forward.phases[0].taps, inputs, inputs);
-            let of_phase = |phase: &Phase| segments_of(&phase.taps, outputs, output.channels);
+            let of_phase = |phase: &Phase| segments(&phase.taps, inputs, inputs);
+            let forward_segments = forward.phases.iter().map(of_phase).collect();
+            let of_phase = |phase: &Phase| segments(&phase.taps, outputs, output.channels);
             let backward_segments = backward.phases.iter().map(of_phase).collect();
-            Windows { forward, backward, segments, backward_segments }
+            Windows { forward, backward, segments: forward_segments, backward_segments }
         });
         Self { input, output, groups, taps: window.taps(), windows, transposed: Vec::new(), room: Vec::new() }
     }
@@ -75,7 +78,8 @@ impl Convolve {
 /// tap. Pieces that go on where the one before ends are joined.
 fn segments(taps: &[Tap], length: usize, rows: usize) -> Vec<Segment> {
     let mut joined: Vec<Segment> = Vec::new();
-    for segment in segments_of(taps, length, rows) {
+    for tap in taps {
+        let segment = Segment { left: tap.offset, right: tap.weight * rows, length };
         match joined.last_mut() {
             Some(last) if (last.left + last.length, last.right + last.length) == (segment.left, segment.right) => {
                 last.length += segment.length;
@@ -84,10 +88,6 @@ fn segments(taps: &[Tap], length: usize, rows: usize) -> Vec<Segment> {
         }
     }
     joined
-}
-
-fn segments_of(taps: &[Tap], length: usize, rows: usize) -> Vec<Segment> {
-    taps.iter().map(|tap| Segment { left: tap.offset, right: tap.weight * rows, length }).collect()
 }
 
 /// `result = left · right` for `rows` rows that lie one after the other.
@@ -163,25 +163,25 @@ impl Filter for Convolve {
             }
             return;
         };
-        let (table, phase) = (&windows.forward, &windows.forward.phases[0]);
+        let table = &windows.forward;
         let blocks = images.chunks(table.images * self.input.values());
         for (images, output) in blocks.zip(output.chunks_mut(table.images * self.output.values())) {
-            table.with_padded(images, |source| {
+            for (phase, segments) in table.phases.iter().zip(&windows.segments) {
                 for group in 0..self.groups {
                     product(&mut Product {
                         rows: phase.positions * (output.len() / self.output.values()),
                         columns: outputs,
-                        segments: &windows.segments,
-                        left: &source[group * inputs..],
+                        segments,
+                        left: &images[group * inputs..],
                         left_places: Places::At(&phase.sources),
                         right: &weights[group * outputs..],
                         right_stride: to,
                         result: &mut output[group * outputs..],
-                        result_places: Places::Every(to),
+                        result_places: Places::At(&phase.results),
                         add: false,
                     });
                 }
-            });
+            }
         }
     }
 
@@ -216,38 +216,27 @@ impl Filter for Convolve {
         let table = &windows.backward;
         let blocks = of_output.chunks(table.images * self.output.values());
         for (of_output, of_input) in blocks.zip(of_input.chunks_mut(table.images * self.input.values())) {
-            table.with_padded(of_output, |source| {
-                for (phase, segments) in table.phases.iter().zip(&windows.backward_segments) {
-                    for group in 0..self.groups {
-                        product(&mut Product {
-                            rows: phase.positions * (of_input.len() / self.input.values()),
-                            columns: inputs,
-                            segments,
-                            left: &source[group * outputs..],
-                            left_places: Places::At(&phase.sources),
-                            right: &self.transposed[group * outputs * inputs..],
-                            right_stride: inputs,
-                            result: &mut of_input[group * inputs..],
-                            result_places: Places::At(&phase.results),
-                            add,
-                        });
-                    }
+            for (phase, segments) in table.phases.iter().zip(&windows.backward_segments) {
+                for group in 0..self.groups {
+                    product(&mut Product {
+                        rows: phase.positions * (of_input.len() / self.input.values()),
+                        columns: inputs,
+                        segments,
+                        left: &of_output[group * outputs..],
+                        left_places: Places::At(&phase.sources),
+                        right: &self.transposed[group * outputs * inputs..],
+                        right_stride: inputs,
+                        result: &mut of_input[group * inputs..],
+                        result_places: Places::At(&phase.results),
+                        add,
+                    });
                 }
-            });
+            }
         }
     }
 
     fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
-        let Some(windows) = &self.windows else {
-            return self.weight_gradient_part(images, None, of_output, 0..self.inner(), of_weights, true);
-        };
-        let table = &windows.forward;
-        let blocks = images.chunks(table.images * self.input.values());
-        for (images, of_output) in blocks.zip(of_output.chunks(table.images * self.output.values())) {
-            table.with_padded(images, |source| {
-                self.weight_gradient_part(source, Some(windows), of_output, 0..self.inner(), of_weights, true);
-            });
-        }
+        self.add_weight_gradient(images, of_output, 0..self.inner(), of_weights);
     }
 
     fn apply_to_all(&mut self, weights: &[f32], images: &[f32], output: &mut [f32]) {
@@ -268,59 +257,50 @@ impl Filter for Convolve {
     }
 
     fn weight_gradient_of_all(&mut self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
-        let mut padded = std::mem::take(&mut self.room);
         let this = &*self;
-        let source = match &this.windows {
-            Some(Windows { forward, .. }) if !forward.is_bare() => {
-                let (count, values) = (images.len() / this.input.values(), forward.padded_values());
-                padded.resize(count * values, 0.0);
-                chunks::for_each(count, &mut padded, values, |first, room| {
-                    forward.pad(&images[first * this.input.values()..], this.input.channels, &[], room);
-                });
-                &padded[..]
-            }
-            _ => images,
-        };
         // A few tasks for each thread, whole tiles of rows.
         let rows_per_task = (this.inner() / 16).next_multiple_of(8).clamp(8, 64);
         let tasks = of_weights.chunks_mut(rows_per_task * this.output.channels).enumerate().collect();
         chunks::run(tasks, usize::MAX, |(index, part)| {
             let first = index * rows_per_task;
-            let rows = first..first + part.len() / this.output.channels;
-            let Some(windows) = &this.windows else {
-                return this.weight_gradient_part(source, None, of_output, rows, part, false);
-            };
-            let table = &windows.forward;
-            let blocks = source.chunks(table.images * table.padded_values());
-            for (block, (source, of_output)) in
-                blocks.zip(of_output.chunks(table.images * this.output.values())).enumerate()
-            {
-                this.weight_gradient_part(source, Some(windows), of_output, rows.clone(), part, block > 0);
-            }
+            part.fill(0.0);
+            this.add_weight_gradient(images, of_output, first..first + part.len() / this.output.channels, part);
         });
-        self.room = padded;
     }
 }
 
 impl Convolve {
-    /// What some images, padded if there are windows, give to some `rows` of the weights' gradient;
-    /// added if `add`.
-    fn weight_gradient_part(
+    /// Adds to some `rows` of the weights' gradient what some images give them.
+    fn add_weight_gradient(&self, images: &[f32], of_output: &[f32], rows: Range<usize>, of_weights: &mut [f32]) {
+        let Some(windows) = &self.windows else {
+            let whole = [Segment { left: 0, right: 0, length: self.inner() }];
+            let places = (Places::Every(self.input.channels), Places::Every(self.output.channels));
+            let pixels = of_output.len() / self.output.channels;
+            return self.add_outer(images, of_output, (pixels, places), &whole, rows, of_weights);
+        };
+        let table = &windows.forward;
+        let blocks = images.chunks(table.images * self.input.values());
+        for (images, of_output) in blocks.zip(of_output.chunks(table.images * self.output.values())) {
+            let count = of_output.len() / self.output.values();
+            for (phase, segments) in table.phases.iter().zip(&windows.segments) {
+                let places = (Places::At(&phase.sources), Places::At(&phase.results));
+                let pixels = phase.positions * count;
+                self.add_outer(images, of_output, (pixels, places), segments, rows.clone(), of_weights);
+            }
+        }
+    }
+
+    fn add_outer(
         &self,
-        source: &[f32],
-        windows: Option<&Windows>,
+        images: &[f32],
         of_output: &[f32],
-        rows: std::ops::Range<usize>,
+        (pixels, (left_places, right_places)): (usize, (Places<'_>, Places<'_>)),
+        segments: &[Segment],
+        rows: Range<usize>,
         of_weights: &mut [f32],
-        add: bool,
     ) {
         let (inputs, outputs) = self.share();
         let to = self.output.channels;
-        let whole = [Segment { left: 0, right: 0, length: inputs }];
-        let (segments, places) = match windows {
-            Some(windows) => (&windows.segments[..], Places::At(&windows.forward.phases[0].sources)),
-            None => (&whole[..], Places::Every(self.input.channels)),
-        };
         for segment in segments {
             let start = segment.right.max(rows.start);
             let end = (segment.right + segment.length).min(rows.end);
@@ -329,16 +309,15 @@ impl Convolve {
             }
             for group in 0..self.groups {
                 outer(&mut Outer {
-                    rows: of_output.len() / to,
+                    rows: pixels,
                     inner: end - start,
                     columns: outputs,
-                    left: &source[group * inputs + segment.left + (start - segment.right)..],
-                    left_places: places,
+                    left: &images[group * inputs + segment.left + (start - segment.right)..],
+                    left_places,
                     right: &of_output[group * outputs..],
-                    right_stride: to,
+                    right_places,
                     result: &mut of_weights[(start - rows.start) * to + group * outputs..],
                     result_stride: to,
-                    add,
                 });
             }
         }

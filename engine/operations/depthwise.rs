@@ -47,11 +47,14 @@ impl Depthwise {
     /// Calls `work` with the images as the depthwise convolution with these `channels` sees them.
     fn with_spread(&self, channels: &[u32], images: &[f32], work: impl FnOnce(&[f32])) {
         if channels.is_empty() {
-            return self.forward.with_padded(images, work);
+            return work(images);
         }
-        let count = images.len() / self.input.values();
-        chunks::with_room(count * self.forward.padded_values(), |room| {
-            self.forward.pad(images, self.input.channels, channels, room);
+        let pixels = images.len() / self.input.channels;
+        chunks::with_room(pixels * channels.len(), |room| {
+            let rows = images.chunks_exact(self.input.channels).zip(room.chunks_exact_mut(channels.len()));
+            for (from, to) in rows {
+                to.iter_mut().zip(channels).for_each(|(to, channel)| *to = from[*channel as usize]);
+            }
             work(room);
         });
     }
@@ -93,22 +96,24 @@ impl Filter for Depthwise {
     }
 
     fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]) {
-        let phase = &self.forward.phases[0];
-        let blocks = images.chunks(self.forward.images * self.input.values());
-        for (images, output) in blocks.zip(output.chunks_mut(self.forward.images * self.output.values())) {
+        let table = &self.forward;
+        let blocks = images.chunks(table.images * self.input.values());
+        for (images, output) in blocks.zip(output.chunks_mut(table.images * self.output.values())) {
             for (nth, (channels, weights)) in self.channels.iter().zip(weights.chunks(self.weights)).enumerate() {
                 self.with_spread(channels, images, |source| {
-                    filter_channels(&mut DepthwiseFilter {
-                        positions: output.len() / self.output.channels,
-                        channels: self.output.channels,
-                        taps: &phase.taps,
-                        input: source,
-                        input_places: Places::At(&phase.sources),
-                        weights,
-                        result: &mut *output,
-                        result_places: Places::Every(self.output.channels),
-                        add: nth > 0,
-                    });
+                    for phase in &table.phases {
+                        filter_channels(&mut DepthwiseFilter {
+                            positions: phase.positions * (output.len() / self.output.values()),
+                            channels: self.output.channels,
+                            taps: &phase.taps,
+                            input: source,
+                            input_places: Places::At(&phase.sources),
+                            weights,
+                            result: &mut *output,
+                            result_places: Places::At(&phase.results),
+                            add: nth > 0,
+                        });
+                    }
                 });
             }
         }
@@ -118,44 +123,46 @@ impl Filter for Depthwise {
         let table = &self.backward;
         let blocks = of_output.chunks(table.images * self.output.values());
         for (of_output, of_input) in blocks.zip(of_input.chunks_mut(table.images * self.input.values())) {
-            table.with_padded(of_output, |source| {
-                if let [channels] = &self.channels[..]
-                    && channels.is_empty()
-                {
-                    return self.filter_back(weights, source, of_input, add);
-                }
-                if !add {
-                    of_input.fill(0.0);
-                }
-                let pixels = of_input.len() / self.input.channels;
-                chunks::with_room(pixels * self.output.channels, |room| {
-                    for (channels, weights) in self.channels.iter().zip(weights.chunks(self.weights)) {
-                        self.filter_back(weights, source, room, false);
-                        let rows = of_input.chunks_mut(self.input.channels).zip(room.chunks(self.output.channels));
-                        for (to, from) in rows {
-                            from.iter().zip(channels).for_each(|(from, channel)| to[*channel as usize] += from);
-                        }
+            if let [channels] = &self.channels[..]
+                && channels.is_empty()
+            {
+                self.filter_back(weights, of_output, of_input, add);
+                continue;
+            }
+            if !add {
+                of_input.fill(0.0);
+            }
+            let pixels = of_input.len() / self.input.channels;
+            chunks::with_room(pixels * self.output.channels, |room| {
+                for (channels, weights) in self.channels.iter().zip(weights.chunks(self.weights)) {
+                    self.filter_back(weights, of_output, room, false);
+                    let rows = of_input.chunks_mut(self.input.channels).zip(room.chunks(self.output.channels));
+                    for (to, from) in rows {
+                        from.iter().zip(channels).for_each(|(from, channel)| to[*channel as usize] += from);
                     }
-                });
+                }
             });
         }
     }
 
     fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
-        let phase = &self.forward.phases[0];
-        let blocks = images.chunks(self.forward.images * self.input.values());
-        for (images, of_output) in blocks.zip(of_output.chunks(self.forward.images * self.output.values())) {
+        let table = &self.forward;
+        let blocks = images.chunks(table.images * self.input.values());
+        for (images, of_output) in blocks.zip(of_output.chunks(table.images * self.output.values())) {
             for (channels, of_weights) in self.channels.iter().zip(of_weights.chunks_mut(self.weights)) {
                 self.with_spread(channels, images, |source| {
-                    gradient_of_filter(&mut DepthwiseGradient {
-                        positions: of_output.len() / self.output.channels,
-                        channels: self.output.channels,
-                        taps: &phase.taps,
-                        input: source,
-                        input_places: Places::At(&phase.sources),
-                        gradient: of_output,
-                        result: of_weights,
-                    });
+                    for phase in &table.phases {
+                        gradient_of_filter(&mut DepthwiseGradient {
+                            positions: phase.positions * (of_output.len() / self.output.values()),
+                            channels: self.output.channels,
+                            taps: &phase.taps,
+                            input: source,
+                            input_places: &phase.sources,
+                            gradient: of_output,
+                            gradient_places: &phase.results,
+                            result: of_weights,
+                        });
+                    }
                 });
             }
         }

@@ -50,10 +50,8 @@ impl ChunkSums {
     fn clear(&mut self, channels: usize) {
         self.rows = 0;
         self.origin.clear();
-        for (sums, length) in [(&mut self.sums, 2 * channels)] {
-            sums.clear();
-            sums.resize(length, 0.0);
-        }
+        self.sums.clear();
+        self.sums.resize(2 * channels, 0.0);
     }
 
     /// Adds what `work` sums over up to 64 rows in f32.
