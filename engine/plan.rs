@@ -6,12 +6,15 @@ use crate::{
     operation::Operation,
     operations::{
         Activate, AdaptivePool, Add, Arrange, AveragePool, ChannelConvolve, Convolve, Depthwise, Dropout, Filtered,
-        MOST_INPUTS, MaxPool, Normalise, Normaliser, Scale, Size, Softmax,
+        MaxPool, Normalise, Normaliser, Scale, Size, Softmax,
     },
     parameters::Slot,
 };
-use nasgen_modules::{Activation, Convolution, Layers, Node, Norm, Primitive, Shape, Source, randomness::Stream};
+use nasgen_modules::{Activation, Convolution, Layers, Node, Norm, Primitive, Source, randomness::Stream};
 use std::ops::Range;
+
+/// Values in the widest register.
+const REGISTER: usize = 16;
 
 /// An operation in its place.
 pub(crate) struct Step {
@@ -121,7 +124,7 @@ impl Planner<'_> {
 
     fn add_slots(&mut self, node: &Node) {
         let shapes = self.layers.input_shapes(node);
-        let depthwise = is_depthwise(&node.primitive, shapes[0]);
+        let depthwise = is_depthwise(&node.primitive);
         for spec in node.primitive.tensors(&shapes).iter().filter(|spec| spec.is_parameter()) {
             let name = format!("{}.{}", node.label, spec.name);
             self.slots.push(Slot::new(&node.primitive, depthwise, spec, name, count(&self.slots)));
@@ -179,7 +182,7 @@ impl Planner<'_> {
             Primitive::Convolution(convolution) => {
                 let normaliser = |(index, norm)| Normaliser::new(norm, self.activation_after(index), convolution.out);
                 let norm = self.norm_after(index).map(normaliser);
-                if is_depthwise(&node.primitive, shapes[0]) {
+                if is_depthwise(&node.primitive) {
                     Box::new(Filtered::new(Depthwise::new(&convolution, input, output), convolution.bias, norm))
                 } else {
                     Box::new(Filtered::new(Convolve::new(&convolution, input, output), convolution.bias, norm))
@@ -217,10 +220,10 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a convolution's groups are so small that no matrix product is worth it.
-fn is_depthwise(primitive: &Primitive, input: Shape) -> bool {
-    match primitive {
-        Primitive::Convolution(Convolution { groups, .. }) => *groups > 1 && input.channels() / groups <= MOST_INPUTS,
-        _ => false,
-    }
+/// Whether a convolution in groups is computed as a sum of depthwise ones: where a matrix product for
+/// each group would leave most of each register empty.
+fn is_depthwise(primitive: &Primitive) -> bool {
+    let Primitive::Convolution(Convolution { groups, out, .. }) = *primitive else { return false };
+    let registers = |values: usize| values.div_ceil(REGISTER);
+    groups * registers(out / groups) >= 2 * registers(out)
 }

@@ -8,10 +8,7 @@ use crate::{
 };
 use nasgen_modules::Convolution;
 
-/// The most input channels of a group for which this is faster than a matrix product.
-pub(crate) const MOST_INPUTS: usize = 4;
-
-/// A convolution in groups of few channels, as a sum of depthwise ones: the n-th takes, for each
+/// A convolution in small groups, as a sum of depthwise ones: the n-th takes, for each
 /// output channel, the n-th input channel of its group. Weights: inputs of a group × taps × output
 /// channels.
 pub(crate) struct Depthwise {

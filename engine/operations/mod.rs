@@ -15,7 +15,7 @@ pub(crate) use activation::{Activate, Softmax};
 pub(crate) use arrange::Arrange;
 pub(crate) use channel_convolution::ChannelConvolve;
 pub(crate) use convolution::Convolve;
-pub(crate) use depthwise::{Depthwise, MOST_INPUTS};
+pub(crate) use depthwise::Depthwise;
 pub(crate) use dropout::Dropout;
 pub(crate) use filter::Filtered;
 pub(crate) use joining::{Add, Scale};

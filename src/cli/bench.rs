@@ -118,6 +118,12 @@ fn available_threads() -> usize {
 
 /// The most memory that this process has had at a time; `None` where the system does not say.
 fn peak_bytes() -> Option<u64> {
+    // On Linux `getrusage` counts what the process that started this one had.
+    if cfg!(target_os = "linux") {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        return Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024);
+    }
     #[cfg(unix)]
     {
         use nix::sys::resource::{UsageWho, getrusage};
