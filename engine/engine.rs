@@ -173,18 +173,23 @@ impl Engine {
         if let (1, Some(norm)) = (run.images, &self.plan.norm_of_one_value) {
             return Err(EngineError(format!("`{norm}`: a norm in training needs more than one value per channel")));
         }
-        self.forward(&run);
+        Ok(self.step(&run, labels, learning_rate, smoothing))
+    }
+
+    fn step(&mut self, run: &Run, labels: &[u32], learning_rate: f64, smoothing: f64) -> StepOutcome {
+        let classes = self.plan.lengths[self.plan.output];
+        self.forward(run);
         let buffer = self.plan.training.gradients[self.plan.output].expect("the output has a gradient");
         let mut of_scores = std::mem::take(&mut self.buffers[buffer]);
         let gradient = of_scores.part_mut(run.images * classes);
-        let (loss, correct) = cross_entropy(self.output(&run), labels, smoothing, gradient);
+        let (loss, correct) = cross_entropy(self.output(run), labels, smoothing, gradient);
         self.buffers[buffer] = of_scores;
         if loss.is_finite() {
-            self.backward(&run);
+            self.backward(run);
             let Self { optimizer, plan, parameters, parameter_gradients, .. } = self;
             optimizer.step(&plan.slots, parameters, parameter_gradients, learning_rate);
         }
-        Ok(StepOutcome { loss, correct })
+        StepOutcome { loss, correct }
     }
 
     /// Stores images pixels × channels; how many there are.

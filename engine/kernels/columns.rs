@@ -3,8 +3,11 @@
 use super::{Places, Product, Segment, product, transpose};
 use crate::chunks;
 
-/// Columns that one task computes: whole registers of every instruction set.
-const COLUMNS: usize = 96;
+/// Columns that one task computes: whole registers of every instruction set. With few rows the task is
+/// to read the right factor, in long pieces.
+fn columns_per_task(rows: usize) -> usize {
+    if rows < 8 { 384 } else { 96 }
+}
 
 /// A factor on the right.
 #[derive(Clone, Copy)]
@@ -27,9 +30,10 @@ pub(crate) fn product_by_columns(
     add: bool,
 ) {
     room.resize(rows * columns, 0.0);
-    let tasks = room.chunks_mut(rows * COLUMNS).enumerate().collect();
+    let at_a_time = columns_per_task(rows);
+    let tasks = room.chunks_mut(rows * at_a_time).enumerate().collect();
     chunks::run(tasks, rows * inner * columns, |(task, part)| {
-        let (first, width) = (task * COLUMNS, part.len() / rows);
+        let (first, width) = (task * at_a_time, part.len() / rows);
         let multiply = |right: &[f32], right_stride: usize, part: &mut [f32]| {
             product(&mut Product {
                 rows,
@@ -55,7 +59,7 @@ pub(crate) fn product_by_columns(
     let room = &*room;
     chunks::for_each_share(rows, result, columns, |first, result| {
         for (row, result) in result.chunks_exact_mut(columns).enumerate() {
-            for (part, result) in room.chunks(rows * COLUMNS).zip(result.chunks_mut(COLUMNS)) {
+            for (part, result) in room.chunks(rows * at_a_time).zip(result.chunks_mut(at_a_time)) {
                 let from = &part[(first + row) * result.len()..][..result.len()];
                 if add {
                     result.iter_mut().zip(from).for_each(|(to, from)| *to += from);

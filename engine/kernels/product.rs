@@ -73,6 +73,14 @@ unsafe fn store_column<L: Lanes, const V: usize, const PART: bool>(lanes: L, to:
 #[inline(always)]
 unsafe fn product_with<L: Lanes>(job: &mut Product<'_>) {
     let mut column = 0;
+    if job.rows == 1 {
+        // One row leaves room for many columns: longer pieces of each row of the right factor.
+        while job.columns - column >= 8 * L::COUNT {
+            // SAFETY: the caller checked every address and has the instructions.
+            unsafe { tile::<L, 1, 8, false>(job, 0, column, L::COUNT) };
+            column += 8 * L::COUNT;
+        }
+    }
     while column < job.columns {
         let vectors = (job.columns - column).div_ceil(L::COUNT);
         // Four vectors go as two and two: three and one would leave the second nearly empty-handed.
