@@ -65,7 +65,7 @@ fn multiply_adds_are_those_counted_one_by_one() {
             let count: u64 = layers.nodes().iter().map(|node| count_macs(&layers, node)).sum();
             assert_eq!(layers.macs(), count, "{module:?}");
             if count > 0 {
-                counted.insert(block.name());
+                counted.insert(block.name().to_owned());
             }
         }
     }
@@ -184,7 +184,8 @@ fn everything_is_documented_and_drawn_names_are_arguments() {
 
 #[test]
 fn names_are_unique_and_sorted() {
-    let names: Vec<&str> = Blocks::builtin().iter().map(BlockEntry::name).collect();
+    let blocks = Blocks::builtin();
+    let names: Vec<&str> = blocks.iter().map(BlockEntry::name).collect();
     assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
     let again = [Block::of::<Twin>()];
     let error = Blocks::with(&again).err().unwrap();

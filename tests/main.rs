@@ -17,6 +17,8 @@ mod oracle;
 mod program;
 /// What a space gives.
 mod sampling;
+/// What the shipped spaces give, and what is said of a space.
+mod spaces;
 /// What a spec may say.
 mod specs;
 /// From a spec to a trained network.

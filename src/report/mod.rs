@@ -2,6 +2,8 @@
 
 mod blocks;
 mod network;
+mod space;
 
 pub use blocks::{block_details, block_list};
 pub use network::network_table;
+pub use space::{count_text, space_report};

@@ -10,6 +10,6 @@ pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, SourceText, Span, SpecError};
 pub use emit::{emit, emit_inline};
-pub use model::{KEYS, ModelSpec, scaled_repeat};
-pub use row::{MAX_REPEAT, Row, RowPlace};
+pub use model::{KEYS, ModelSpec, scaled_repeat, sides};
+pub use row::{MAX_REPEAT, Row, RowPlace, read as read_row};
 pub use train::{Optimizer, TrainSettings};

@@ -12,7 +12,7 @@ use nasgen_modules::{Blocks, NetworkRules, Norm, Rounding, nearest};
 use serde_json::{Map, Value, json};
 
 /// The keys of a model spec.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
     "input_channel",
     "input_size",
     "depth_multiply",
@@ -25,6 +25,7 @@ pub const KEYS: [&str; 13] = [
     "backbone",
     "head",
     "train",
+    "params",
     "sample",
 ];
 
@@ -43,6 +44,8 @@ pub struct ModelSpec {
     pub rows: Vec<Row>,
     /// The settings under `train:`, as given; they are valid.
     pub train: Map<String, Value>,
+    /// The values under `params:`, which mean nothing to nasgen: they are for evaluators outside.
+    pub params: Map<String, Value>,
     /// How this spec was drawn, if it was.
     pub sample: Option<Value>,
     /// What a reader should know.
@@ -134,6 +137,9 @@ impl ModelSpec {
         if !self.train.is_empty() {
             put("train", Value::Object(self.train.clone()));
         }
+        if !self.params.is_empty() {
+            put("params", Value::Object(self.params.clone()));
+        }
         if let Some(sample) = &self.sample {
             put("sample", sample.clone());
         }
@@ -180,6 +186,7 @@ impl Reader {
         let input_channel = self.whole(yaml, "input_channel", 4096).unwrap_or(3);
         let train = self.train(yaml, legacy.train);
         let rows = self.rows(yaml, blocks);
+        let params = self.params(yaml);
         let sample = yaml.get("sample").map(Yaml::to_json);
         Some(ModelSpec {
             input_channel,
@@ -188,6 +195,7 @@ impl Reader {
             rules,
             rows: rows?,
             train,
+            params,
             sample,
             notes: Vec::new(),
         })
@@ -204,7 +212,7 @@ impl Reader {
             }
             let help = match nearest(key, KEYS) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None if ["modules", "constraints", "params", "blocks"].contains(&key.as_str()) => {
+                None if ["modules", "constraints"].contains(&key.as_str()) => {
                     "this key belongs to a search space: `nasgen sample FILE` draws a network from one".into()
                 }
                 None => format!("known keys: {}", KEYS.join(", ")),
@@ -313,6 +321,17 @@ impl Reader {
         settings
     }
 
+    fn params(&mut self, yaml: &Yaml) -> Map<String, Value> {
+        match yaml.get("params").map(|params| (params.to_json(), params)) {
+            None => Map::new(),
+            Some((Value::Object(params), _)) => params,
+            Some((_, params)) => {
+                self.wrong(params.span, format!("params: wanted a map of named values, got {}", params.describe()));
+                Map::new()
+            }
+        }
+    }
+
     fn rows(&mut self, yaml: &Yaml, blocks: &Blocks) -> Option<Vec<Row>> {
         let Some(backbone) = yaml.get("backbone") else {
             self.wrong(Span::point(yaml.span.start), "missing key `backbone`: the list of the network's rows".into());
@@ -337,7 +356,7 @@ impl Reader {
 }
 
 /// `[height, width]`, or one number for both.
-pub(super) fn sides(yaml: &Yaml) -> Option<[usize; 2]> {
+pub fn sides(yaml: &Yaml) -> Option<[usize; 2]> {
     let side = |yaml: &Yaml| usize::try_from(yaml.as_i64()?).ok().filter(|side| (1..=8192).contains(side));
     match yaml.as_list() {
         Some([height, width]) => Some([side(height)?, side(width)?]),
