@@ -67,7 +67,7 @@ impl<T: ModuleGenerator> Module for T {
 type Parse = fn(&Signature, &[Value], &Map<String, Value>) -> Result<Arc<dyn Module>, Vec<Error>>;
 
 /// One kind of block: its name, and what can be done with it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Block {
     name: &'static str,
     signature: fn() -> Signature,
@@ -95,6 +95,9 @@ pub trait BlockDefinition: Debug + Send + Sync {
     /// Its arguments and its meaning.
     fn signature(&self) -> Signature;
 
+    /// The most layers that one copy may have, those of blocks in it counted.
+    fn written_layers(&self) -> usize;
+
     /// A block with these arguments, which its signature accepted; defaults are filled in.
     fn module(self: Arc<Self>, arguments: Map<String, Value>) -> Result<Arc<dyn Module>>;
 
@@ -103,14 +106,14 @@ pub trait BlockDefinition: Debug + Send + Sync {
 }
 
 /// A block in a [`Blocks`] table, with its description at hand.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct BlockEntry {
     kind: Kind,
     /// Its arguments and its meaning.
     pub signature: Signature,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Kind {
     Type(Block),
     Definition(Arc<dyn BlockDefinition>),
@@ -122,6 +125,15 @@ impl BlockEntry {
         match &self.kind {
             Kind::Type(block) => block.name,
             Kind::Definition(definition) => definition.name(),
+        }
+    }
+
+    /// About how many layers one copy has: that of a definition, which may hold others, is known; one
+    /// in Rust has a dozen.
+    pub fn written_layers(&self) -> usize {
+        match &self.kind {
+            Kind::Type(_) => 12,
+            Kind::Definition(definition) => definition.written_layers(),
         }
     }
 

@@ -23,6 +23,8 @@ mod spaces;
 mod specs;
 /// From a spec to a trained network.
 mod training;
+/// Blocks that a spec defines.
+mod yaml_blocks;
 
 use std::path::{Path, PathBuf};
 

@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     let mut spec = ModelSpec::parse(&source, blocks)?;
     let settings = arguments.settings.over(&spec.train)?;
     if let Some(classes) = arguments.classes {
-        spec = spec.with_classes(classes, blocks).map_err(|problem| Failure::usage(format!("--classes: {problem}")))?;
+        spec = spec.with_classes(classes).map_err(|problem| Failure::usage(format!("--classes: {problem}")))?;
     }
     if let Some([channels, height, width]) = arguments.input {
         (spec.input_channel, spec.input_size) = (channels, Some([height, width]));

@@ -2,11 +2,11 @@
 
 use super::{
     narrowing::Modules,
-    pattern::{Drawn, PatternReader, is_set, labels},
+    pattern::{Drawn, PatternReader},
     structure::{Node as Part, explore},
 };
 use crate::spec::{
-    Diagnostic, Span,
+    Diagnostic, Span, is_set, labels,
     yaml::{Entry, Node, Yaml},
 };
 use nasgen_modules::{
@@ -179,7 +179,7 @@ pub(super) struct Where<'a> {
 fn option_label(option: &Yaml) -> Value {
     match option.as_map() {
         Some([Entry { key, .. }]) => Value::String(key.clone()),
-        _ => PatternReader::label(option),
+        _ => crate::spec::option_label(option),
     }
 }
 

@@ -3,11 +3,11 @@
 use super::{
     block_choice::{BlockChoice, Cell, Place, WITHOUT_STAGE, Where},
     narrowing::Modules,
-    pattern::{Drawn, Pattern, PatternReader, distribution, is_set},
+    pattern::{Drawn, Pattern, PatternReader},
     structure::Node as Part,
 };
 use crate::spec::{
-    Diagnostic, Span,
+    Diagnostic, Span, distribution, is_set,
     yaml::{Entry, Node, Yaml},
 };
 use nasgen_modules::{Blocks, Distribution, Draw, Result, Role, nearest};

@@ -22,7 +22,7 @@ pub use tune::Tuning;
 use crate::{
     chance::Chance,
     spec::{
-        Diagnostic, KEYS, ModelSpec, SourceText, Span, SpecError, scaled_repeat, sides,
+        Diagnostic, KEYS, ModelSpec, SourceText, Span, SpecError, is_set, scaled_repeat, sides, with_definitions,
         yaml::{self, Entry, Node, Yaml},
     },
 };
@@ -116,6 +116,7 @@ impl Space {
             diagnostics.sort_by_key(|diagnostic| diagnostic.span.unwrap_or_default().start);
             source.error(diagnostics)
         };
+        let blocks = &with_definitions(tree, blocks).map_err(failed)?;
         let mut reader = PatternReader::default();
         let space = SpaceReader { blocks, reader: &mut reader }.space(name, source, tree);
         let space = match space {
@@ -136,7 +137,7 @@ impl Space {
         for number in 0..TRIES {
             let mut draw = RandomDraw::new(Chance::new(0, "try out", number));
             let Ok(Resolved { tree, .. }) = self.resolve(&mut draw, None) else { continue };
-            if let Err(mistakes) = ModelSpec::read(&tree, &self.blocks) {
+            if let Err(mistakes) = ModelSpec::read_defined(&tree, &self.blocks) {
                 return Err(self.source.error(mistakes));
             }
         }
@@ -288,6 +289,8 @@ impl SpaceReader<'_> {
             let value = match entry.key.as_str() {
                 "modules" | "constraints" | "sample" => continue,
                 "backbone" | "head" => EntryPattern::Rows(rows.section(entry, self.reader)),
+                // Sets in definitions are the blocks' own.
+                "blocks" => EntryPattern::Value(Pattern::Fixed(entry.value.clone())),
                 "train" => EntryPattern::Value(self.settings(&entry.value)),
                 key if KEYS.contains(&key) => EntryPattern::Value(self.reader.read(&entry.value, key)),
                 _ => {
@@ -334,13 +337,13 @@ impl SpaceReader<'_> {
 
     /// `train:`, where an option may bring settings of its own.
     fn settings(&mut self, yaml: &Yaml) -> Pattern {
-        let Some(entries) = yaml.as_map().filter(|entries| !pattern::is_set(entries)) else {
+        let Some(entries) = yaml.as_map().filter(|entries| !is_set(entries)) else {
             return self.reader.read(yaml, "train");
         };
         let mut read = Vec::new();
         for Entry { key, key_span, value } in entries {
             let path = format!("train.{key}");
-            let is_set = value.as_map().is_some_and(pattern::is_set);
+            let is_set = value.as_map().is_some_and(is_set);
             let value = match is_set {
                 true => self.reader.read_set(value, &path, PatternReader::word),
                 false => self.reader.read(value, &path),

@@ -1,12 +1,9 @@
 //! Distributions in the place of those that a block draws for itself from: `modules:`, and what
 //! stands beside a block's name.
 
-use super::{
-    block_choice::asked_names,
-    pattern::{PatternReader, distribution, is_set, uses_stage},
-};
+use super::{block_choice::asked_names, pattern::PatternReader};
 use crate::spec::{
-    Diagnostic,
+    Diagnostic, distribution, is_set, uses_stage,
     yaml::{Entry, Yaml},
 };
 use nasgen_modules::{BlockEntry, Blocks, Distribution, nearest};

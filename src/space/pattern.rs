@@ -2,14 +2,10 @@
 
 use super::structure::{Node as Part, Scripted, Values};
 use crate::spec::{
-    Diagnostic, Span, emit_inline,
+    Diagnostic, Span, check_set, distribution, is_set, labels, option_label,
     yaml::{Entry, Node, Yaml},
 };
-use nasgen_modules::{
-    Distribution, Draw, Result, SET_KEYS,
-    expression::{Amount, Expression},
-    nearest,
-};
+use nasgen_modules::{Distribution, Draw, Result, nearest};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -85,7 +81,7 @@ impl PatternReader {
                     items.iter().enumerate().map(|(index, item)| self.read(item, &join(path, &index.to_string())));
                 Pattern::List(yaml.span, items.collect())
             }
-            Node::Map(entries) if is_set(entries) => self.read_set(yaml, path, Self::label),
+            Node::Map(entries) if is_set(entries) => self.read_set(yaml, path, option_label),
             Node::Map(entries) => {
                 let entry = |entry: &Entry| {
                     (entry.key.clone(), entry.key_span, self.read(&entry.value, &join(path, &entry.key)))
@@ -114,7 +110,7 @@ impl PatternReader {
                 let options = choice.as_list().unwrap_or_default();
                 let read = |(index, option): (usize, &Yaml)| {
                     // An option that is called by its word names its draws after it.
-                    let by_word = label(option) != Self::label(option);
+                    let by_word = label(option) != option_label(option);
                     let path = if by_word { path.to_owned() } else { join(path, &index.to_string()) };
                     self.within_option(|reader| reader.read(option, &path))
                 };
@@ -195,14 +191,6 @@ impl PatternReader {
         }
     }
 
-    /// An option as the value of a draw: scalars as they are, all else as its text.
-    pub(super) fn label(option: &Yaml) -> Value {
-        match &option.node {
-            Node::Scalar(value) => value.clone(),
-            _ => Value::String(emit_inline(&option.to_json())),
-        }
-    }
-
     /// A label in a message.
     pub(super) fn shown(label: &Value) -> String {
         label.as_str().map_or_else(|| label.to_string(), str::to_owned)
@@ -212,172 +200,13 @@ impl PatternReader {
     pub(super) fn word(option: &Yaml) -> Value {
         match option.as_map() {
             Some([Entry { key, value, .. }]) if value.as_map().is_some() => Value::String(key.clone()),
-            _ => Self::label(option),
+            _ => option_label(option),
         }
-    }
-}
-
-/// A choice between labels; each stands once.
-pub(super) fn labels(choice: &Yaml, label: fn(&Yaml) -> Value) -> Result<Distribution, Diagnostic> {
-    let options = choice.as_list().filter(|options| !options.is_empty()).ok_or_else(|| {
-        Diagnostic::new(format!("choice: wanted a list of values, got {}", choice.describe())).at(choice.span)
-    })?;
-    let labels: Vec<Value> = options.iter().map(label).collect();
-    // Two options that are called by the same word are called by their texts.
-    let unique = |(index, option): (usize, &Yaml)| {
-        let twins = labels.iter().filter(|other| **other == labels[index]).count();
-        if twins == 1 { labels[index].clone() } else { PatternReader::label(option) }
-    };
-    let labels: Vec<Value> = options.iter().enumerate().map(unique).collect();
-    match (1..labels.len()).find(|index| labels[..*index].contains(&labels[*index])) {
-        Some(twin) => Err(Diagnostic::new("choice: this value stands twice").at(options[twin].span)),
-        None => Ok(Distribution::Choice(labels)),
     }
 }
 
 pub(super) fn join(path: &str, part: &str) -> String {
     if path.is_empty() { part.to_owned() } else { format!("{path}.{part}") }
-}
-
-/// Whether a map is a set of values.
-pub(super) fn is_set(entries: &[Entry]) -> bool {
-    !entries.is_empty() && entries.iter().all(|entry| SET_KEYS.contains(&entry.key.as_str()))
-}
-
-/// Exactly one kind of set, with what belongs to it.
-fn check_set(yaml: &Yaml) -> Result<(), Diagnostic> {
-    let wrong = |message: &str| Err(Diagnostic::new(message).at(yaml.span));
-    if ["choice", "int", "float"].into_iter().filter(|kind| yaml.get(kind).is_some()).count() != 1 {
-        return wrong("a set of values has exactly one of choice, int, float");
-    }
-    if yaml.get("choice").is_some() && (yaml.get("step").is_some() || yaml.get("log").is_some()) {
-        return wrong("choice takes neither step nor log");
-    }
-    Ok(())
-}
-
-/// What a set without a name draws from; `stage` is what `i` means in its bounds, if anything.
-pub(super) fn distribution(yaml: &Yaml, stage: Option<usize>) -> Result<Distribution, Diagnostic> {
-    check_set(yaml)?;
-    let (step, log) = (yaml.get("step"), yaml.get("log"));
-    match (yaml.get("choice"), yaml.get("int"), yaml.get("float")) {
-        (Some(choice), ..) => labels(choice, PatternReader::label),
-        (None, Some(int), _) => whole_numbers(int, step, log, stage),
-        (None, None, Some(float)) => reals(float, step, log, stage),
-        (None, None, None) => unreachable!("check_set found one of them"),
-    }
-}
-
-/// Whether a bound in `yaml` depends on the stage.
-pub(super) fn uses_stage(yaml: &Yaml) -> bool {
-    let bounds = ["int", "float", "step"].into_iter().filter_map(|key| yaml.get(key));
-    bounds
-        .flat_map(|bounds| bounds.as_list().unwrap_or(std::slice::from_ref(bounds)))
-        .any(|bound| bound.as_str().is_some())
-}
-
-/// A bound: a number, or an expression of the stage `i`.
-fn bound(yaml: &Yaml, stage: Option<usize>) -> Result<Option<f64>, Diagnostic> {
-    let Some(text) = yaml.as_str() else { return Ok(yaml.as_f64()) };
-    let wrong = |message: String| Diagnostic::new(message).at(yaml.span);
-    let expression = Expression::parse(text).map_err(|error| wrong(format!("bound `{text}`: {error}")))?;
-    let Some(stage) = stage else {
-        return Err(wrong(format!("bound `{text}`: `i`, the stage, has no meaning here"))
-            .help("it has one in cells that draw for each stage (mode: free; of growing ones, in n)".to_owned()));
-    };
-    let meaning = |name: &str| (name == "i").then_some(Amount::Number(stage as f64));
-    let number = expression
-        .number(&meaning)
-        .map_err(|error| wrong(format!("bound `{text}`: {error}")).help("`i` is the stage, from 1".to_owned()))?;
-    Ok(Some(number))
-}
-
-/// `[low, high]`.
-fn bounds<T>(
-    kind: &str,
-    yaml: &Yaml,
-    stage: Option<usize>,
-    number: impl Fn(f64) -> Option<T>,
-) -> Result<[T; 2], Diagnostic>
-where
-    T: PartialOrd,
-{
-    let bounds = match yaml.as_list() {
-        Some([low, high]) => bound(low, stage)?.and_then(&number).zip(bound(high, stage)?.and_then(&number)),
-        _ => None,
-    };
-    match bounds {
-        Some((low, high)) if low <= high => Ok([low, high]),
-        _ => {
-            let at_stage = stage.filter(|_| has_expression(yaml)).map_or(String::new(), |i| format!(" in stage {i}"));
-            let got = emit_inline(&yaml.to_json());
-            let message = format!("{kind}: wanted [low, high] with low ≤ high, got {got}{at_stage}");
-            Err(Diagnostic::new(message).at(yaml.span))
-        }
-    }
-}
-
-fn has_expression(yaml: &Yaml) -> bool {
-    yaml.as_list().is_some_and(|items| items.iter().any(|item| item.as_str().is_some()))
-}
-
-fn is_log(log: Option<&Yaml>) -> Result<bool, Diagnostic> {
-    match log.map(|log| (&log.node, log.span)) {
-        None => Ok(false),
-        Some((Node::Scalar(Value::Bool(log)), _)) => Ok(*log),
-        Some((_, span)) => Err(Diagnostic::new("log: wanted true or false").at(span)),
-    }
-}
-
-fn whole(number: f64) -> Option<i64> {
-    const LARGEST: f64 = (1u64 << 53) as f64;
-    (number.fract() == 0.0 && number.abs() < LARGEST).then_some(number as i64)
-}
-
-fn whole_numbers(
-    yaml: &Yaml,
-    step: Option<&Yaml>,
-    log: Option<&Yaml>,
-    stage: Option<usize>,
-) -> Result<Distribution, Diagnostic> {
-    let [low, high] = bounds("int", yaml, stage, whole)?;
-    let log = is_log(log)?;
-    let wrong = |message: &str, span| Err(Diagnostic::new(message).at(span));
-    let step = match step {
-        None => 1,
-        Some(step) => match bound(step, stage)?.and_then(whole) {
-            _ if log => return wrong("step: a logarithmic set has no step", step.span),
-            Some(size) if size > 0 => size,
-            _ => return wrong("step: wanted a whole number of at least 1", step.span),
-        },
-    };
-    if log && low < 1 {
-        return wrong("int: a logarithmic set begins at 1 or above", yaml.span);
-    }
-    Ok(Distribution::Int { low, high: low + (high - low) / step * step, step, log })
-}
-
-fn reals(
-    yaml: &Yaml,
-    step: Option<&Yaml>,
-    log: Option<&Yaml>,
-    stage: Option<usize>,
-) -> Result<Distribution, Diagnostic> {
-    let [low, high] = bounds("float", yaml, stage, Some)?;
-    let log = is_log(log)?;
-    let wrong = |message: &str, span| Err(Diagnostic::new(message).at(span));
-    let step = match step {
-        None => None,
-        Some(step) => match bound(step, stage)? {
-            _ if log => return wrong("step: a logarithmic set has no step", step.span),
-            Some(size) if size > 0.0 && (high - low) / size < 1e9 => Some(size),
-            _ => return wrong("step: wanted a number above 0", step.span),
-        },
-    };
-    if log && low <= 0.0 {
-        return wrong("float: a logarithmic set begins above 0", yaml.span);
-    }
-    Ok(Distribution::Float { low, high, step, log })
 }
 
 impl Pattern {

@@ -4,13 +4,13 @@ use super::{
     block_choice::{BlockChoice, PASS, Place, WITHOUT_STAGE, Where},
     cells::{Cells, Dealing},
     narrowing::Modules,
-    pattern::{Drawn, Pattern, PatternReader, Set, is_set, join, labels},
+    pattern::{Drawn, Pattern, PatternReader, Set, join},
     structure::{Node as Part, Scripted, Values, with_strides},
 };
 use crate::{
     network::strides,
     spec::{
-        Diagnostic, Span, read_row, scaled_repeat,
+        Diagnostic, Span, is_set, labels, option_label, read_row, scaled_repeat,
         yaml::{Entry, Node, Yaml},
     },
 };
@@ -116,7 +116,7 @@ impl<'a> RowsReader<'a> {
         let Some((form, choice)) = form else {
             return Cells::read(yaml, prefix, self.blocks, self.modules, reader).map(RowPattern::Cells);
         };
-        let distribution = labels(choice, PatternReader::label);
+        let distribution = labels(choice, option_label);
         let distribution = reader.keep(distribution)?;
         let name = format!("{prefix}cells.{form}");
         let options = choice.as_list().unwrap_or_default();
@@ -141,7 +141,7 @@ impl<'a> RowsReader<'a> {
 
     fn groups(&mut self, yaml: &Yaml, path: &str, reader: &mut PatternReader) -> Option<RowPattern> {
         let choice = yaml.get("choice")?;
-        let distribution = reader.keep(labels(choice, PatternReader::label))?;
+        let distribution = reader.keep(labels(choice, option_label))?;
         let name = reader.name(yaml, path);
         let name = reader.keep(name)?;
         let claimed = reader.claim(&name, yaml.span);

@@ -217,7 +217,7 @@ impl Sampler<'_> {
         if !self.space.has_network() {
             return Attempt::Drawn(self.file(&tree, &draws, number), None);
         }
-        let spec = match ModelSpec::read(&tree, &self.space.blocks) {
+        let spec = match ModelSpec::read_defined(&tree, &self.space.blocks) {
             Ok(spec) => spec,
             Err(mistakes) => return Attempt::Invalid(mistakes),
         };

@@ -1,6 +1,7 @@
 //! A model spec: a network and how to train it.
 
 use super::{
+    blocks::with_definitions,
     diagnostic::{Diagnostic, SourceText, Span, SpecError},
     emit::emit,
     legacy, row,
@@ -12,7 +13,7 @@ use nasgen_modules::{Blocks, NetworkRules, Norm, Rounding, nearest};
 use serde_json::{Map, Value, json};
 
 /// The keys of a model spec.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "input_channel",
     "input_size",
     "depth_multiply",
@@ -22,6 +23,7 @@ pub const KEYS: [&str; 14] = [
     "channel_divisor",
     "norm",
     "legacy_padding",
+    "blocks",
     "backbone",
     "head",
     "train",
@@ -42,6 +44,10 @@ pub struct ModelSpec {
     pub rules: NetworkRules,
     /// The rows of `backbone:`, then those of `head:`.
     pub rows: Vec<Row>,
+    /// What the rows can name: the blocks that the spec was read with, and its own.
+    pub blocks: Blocks,
+    /// What stands under `blocks:`.
+    pub definitions: Option<Value>,
     /// The settings under `train:`, as given; they are valid.
     pub train: Map<String, Value>,
     /// The values under `params:`, which mean nothing to nasgen: they are for evaluators outside.
@@ -60,7 +66,22 @@ impl ModelSpec {
     }
 
     /// Reads a spec from a tree, whose places the diagnostics point at.
+    ///
+    /// # Errors
+    /// All that is wrong.
     pub fn read(yaml: &Yaml, blocks: &Blocks) -> Result<Self, Vec<Diagnostic>> {
+        match with_definitions(yaml, blocks) {
+            Ok(blocks) => Self::read_defined(yaml, &blocks),
+            // Rows cannot be read without their blocks.
+            Err(diagnostics) => Err(diagnostics),
+        }
+    }
+
+    /// The same where `blocks` has those that the spec defines already.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn read_defined(yaml: &Yaml, blocks: &Blocks) -> Result<Self, Vec<Diagnostic>> {
         let Some(entries) = yaml.as_map() else {
             let message = format!("a model spec is a map with `backbone:`, got {}", yaml.describe());
             return Err(vec![Diagnostic::new(message).at(yaml.span)]);
@@ -94,7 +115,7 @@ impl ModelSpec {
     ///
     /// # Errors
     /// When no row has one.
-    pub fn with_classes(&self, classes: usize, blocks: &Blocks) -> Result<Self, String> {
+    pub fn with_classes(&self, classes: usize) -> Result<Self, String> {
         let mut spec = self.clone();
         let has_out = |row: &&mut Row| row.module.arguments().contains_key("out");
         let Some(row) = spec.rows.iter_mut().rev().find(has_out) else {
@@ -102,7 +123,7 @@ impl ModelSpec {
         };
         let mut arguments = row.module.arguments();
         arguments.insert("out".into(), Value::from(classes));
-        let block = blocks.get(&row.block).map_err(|error| error.message)?;
+        let block = self.blocks.get(&row.block).map_err(|error| error.message)?;
         row.module = block.parse(&[], &arguments).map_err(|errors| errors[0].message.clone())?;
         row.arguments = block.list(&*row.module);
         Ok(spec)
@@ -126,6 +147,9 @@ impl ModelSpec {
         }
         if let Some(legacy) = self.rules.legacy_padding {
             put("legacy_padding", legacy.into());
+        }
+        if let Some(definitions) = &self.definitions {
+            put("blocks", definitions.clone());
         }
         let rows = |in_head: bool| -> Vec<Value> {
             self.rows.iter().filter(|row| row.in_head == in_head).map(|row| self.row_to_json(row)).collect()
@@ -194,6 +218,8 @@ impl Reader {
             depth_multiply,
             rules,
             rows: rows?,
+            blocks: blocks.clone(),
+            definitions: yaml.get("blocks").map(Yaml::to_json),
             train,
             params,
             sample,
