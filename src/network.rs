@@ -79,6 +79,12 @@ impl Network {
         self.layers.nodes().iter().find(is_one).map(|node| node.label.as_str())
     }
 
+    /// The label of the first operation that only the reference executor runs.
+    pub fn custom_operation(&self) -> Option<&str> {
+        let is_custom = |node: &&Node| matches!(node.primitive, Primitive::Custom(_));
+        self.layers.nodes().iter().find(is_custom).map(|node| node.label.as_str())
+    }
+
     /// Copies of blocks that halve the image, or shrink it more: those with a convolution or a pool
     /// that strides. Global pools do not.
     pub fn downsamplings(&self) -> usize {
@@ -125,6 +131,7 @@ pub fn strides(primitive: &Primitive) -> bool {
     let window = match primitive {
         Primitive::Convolution(convolution) => &convolution.window,
         Primitive::MaxPool { window, .. } | Primitive::AveragePool { window, .. } => window,
+        Primitive::Custom(custom) => return custom.operation().strides(),
         _ => return false,
     };
     window.stride.iter().any(|stride| *stride > 1)

@@ -81,6 +81,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     }
     let network = plan(&source, &spec, input_shape(&spec, None))?;
     network.notes.iter().for_each(|note| output.note(note));
+    note_reference(arguments.executor, &network, output);
 
     let data = load(arguments, &network, output)?;
     check_classes(&network, &data)?;
@@ -113,6 +114,13 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     )
 }
 
+/// Says that the engine cannot run the network, where nobody asked for an executor.
+pub(super) fn note_reference(name: Option<ExecutorName>, network: &Network, output: &Output) {
+    if let (None, Some(label)) = (name, network.custom_operation()) {
+        output.note(&format!("`{label}` is a custom operation: the network runs on the reference executor"));
+    }
+}
+
 /// The executor that was asked for, else the fastest that can run on the device.
 pub(super) fn executor(
     name: Option<ExecutorName>,
@@ -123,6 +131,7 @@ pub(super) fn executor(
     device: &Device,
 ) -> Result<Box<dyn Executor>, Failure> {
     let layers = &network.layers;
+    let name = name.or(network.custom_operation().map(|_| ExecutorName::Reference));
     match (name, device.is_cpu()) {
         (Some(ExecutorName::Engine), false) => {
             Err(Failure::usage("--executor engine runs on the CPU; use --executor reference on a GPU"))
