@@ -8,6 +8,7 @@ use nasgen::{
     spec::{ModelSpec, SourceText, SpecError},
 };
 use nasgen_modules::{Blocks, Shape};
+use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,6 +117,30 @@ fn ten_thousand_draws_of_lecture_free() {
 #[test]
 fn ten_thousand_draws_of_search_model() {
     shipped_draws_are_valid_and_as_stated("search_model");
+}
+
+#[test]
+fn rising_numbers_and_stages_come_as_stated() {
+    for constraints in ["", "constraints: {downsamplings: [1, 2]}\n"] {
+        let text = format!(
+            "input_size: [8, 8]\nbackbone:\n  - cells: {{stages: {{int: [1, 3]}}, mode: growing, grows: nondecreasing, \
+             final_rc: true, n: {{int: [1, 3]}}, nc: {{DWConv: {{out: 8, activation: ReLU}}}}, rc: MaxPool}}\n{constraints}"
+        );
+        let space = space("rising", &text);
+        let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        for number in 0..DRAWS {
+            let sample = sampler(&space).sample(number).unwrap();
+            let draws = sample.file["sample"]["draws"].as_object().unwrap();
+            for (draw, value) in draws {
+                *counts.entry(draw.clone()).or_default().entry(value.to_string()).or_default() += 1;
+            }
+        }
+        for value in survey(&space, Budget::default()).values.unwrap() {
+            if value.name != "stages" || constraints.is_empty() {
+                as_stated(&value, &counts[&value.name]);
+            }
+        }
+    }
 }
 
 /// Everything of the language in one space.
@@ -387,4 +412,87 @@ fn shipped_spaces_say_how_many_they_hold() {
     assert_eq!(held[1], json!(["lecture_fixed", (5 * normal * reduction).to_string()]));
     assert_eq!(held[2], json!(["lecture_growing", (5 * 9 * 13 * normal * reduction).to_string()]));
     assert_eq!(held[3], json!(["lecture_free", free.to_string()]));
+}
+
+#[test]
+fn the_space_of_the_readme_is_one() {
+    let readme = std::fs::read_to_string(crate::repository("README.md")).unwrap();
+    let section = &readme[readme.find("## A search space in five steps").unwrap()..];
+    let parts: Vec<&str> =
+        section.split("```yaml\n").skip(1).take(4).map(|part| &part[..part.find("```").unwrap()]).collect();
+    let [values, rows, cells, rest] = parts[..] else { panic!("four steps have YAML: {parts:?}") };
+    // The rows of the second and third step go before the head of the first.
+    let stem = values.find("  - [1, GlobalAvgPool").unwrap();
+    let text = format!("{}{cells}{rows}{rest}", &values[..stem]);
+    let space = space("readme", &text);
+    for number in 0..50 {
+        assert!(sampler(&space).sample(number).is_ok());
+    }
+    let first = self::space("first", values);
+    assert!(sampler(&first).sample(0).is_ok());
+}
+
+#[test]
+fn many_ways_take_no_time() {
+    let text = "backbone:\n  - cells: {stages: 12, mode: growing, grows: nondecreasing, n: {int: [1, 100]}, \
+                nc: DWConv, rc: MaxPool}\n  - [1, GlobalAvgPool, []]\ninput_size: [4096, 4096]\n\
+                constraints: {downsamplings: 11}\n";
+    let began = std::time::Instant::now();
+    let space = space("ways", text);
+    assert!(sampler(&space).sample(0).is_ok());
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+}
+
+/// Pieces of spaces in any order.
+fn fragments() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("backbone:\n"),
+        Just("  - [1, Conv, [{int: [8, 16], step: 8, name: a}, 3, {choice: [1, 2]}]]\n"),
+        Just("  - [{ref: a}, {choice: [Pass, Conv, {MBConv: {out: {ref: a}}}], name: b}]\n"),
+        Just("  - {choice: [Pass, [[1, Conv], [1, {ref: b}]], {cells: {n: 1, nc: Conv, rc: MaxPool}}]}\n"),
+        Just(
+            "  - cells: {stages: {int: [1, 3]}, mode: {choice: [free, fixed]}, n: {int: [1, \"2*i\"]}, nc: DWConv, rc: AvgPool}\n"
+        ),
+        Just("constraints: {downsamplings: [0, 3], min_feature: 2}\n"),
+        Just("modules: {Conv: {out: {int: [8, 8]}}}\n"),
+        Just("train: {lr: {float: [1e-3, 1], log: true}, optimizer: {choice: [sgd, {adamw: {lr: 1}}]}}\n"),
+        Just("params: {x: {choice: [[], {}, null]}}\n"),
+        Just("blocks: {B: {args: {k: {int: 3, draw: {int: [1, 3]}}}, layers: [{depthwise: k}, B]}}\n"),
+        Just("input_size: {choice: [4, [8, 8]]}\n"),
+        Just("{"),
+        Just("]"),
+        Just(": "),
+        Just("Pass"),
+        Just("{int: [1, -1]}"),
+        Just("{float: [0, 1e308], step: 1e-308}"),
+        Just("{int: [\"1/0\", \"i\"]}"),
+    ];
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn shuffled_fragments_never_panic(text in fragments()) {
+        survive(&text);
+    }
+
+    #[test]
+    fn a_good_space_with_a_damaged_place_never_panics(
+        at in 0..RICH.len(),
+        removed in 0..12usize,
+        inserted in prop_oneof![Just("-999999999999".to_owned()), Just("{choice: [1, 2]}".to_owned()), "[0-9\\[\\]{},:\\-]{0,8}"],
+    ) {
+        let end = (at + removed).min(RICH.len());
+        survive(&format!("{}{inserted}{}", &RICH[..at], &RICH[end..]));
+    }
+}
+
+/// Reads a space and draws from it; it may be refused, but must not panic.
+fn survive(text: &str) {
+    if let Ok(space) = read("fuzz", text) {
+        let mut draw = nasgen::space::RandomDraw::new(nasgen::chance::Chance::new(0, "fuzz", 0));
+        let _ = sampler(&space).attempt(&mut draw, 0);
+    }
 }

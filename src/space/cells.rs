@@ -10,7 +10,7 @@ use crate::spec::{
     Diagnostic, Span, distribution, is_set,
     yaml::{Entry, Node, Yaml},
 };
-use nasgen_modules::{Blocks, Distribution, Draw, Result, Role, nearest};
+use nasgen_modules::{Blocks, Distribution, Draw, Error, Result, Role, nearest};
 use serde_json::{Value, json};
 use std::{collections::HashMap, sync::Arc};
 
@@ -193,6 +193,9 @@ impl Cells {
             return Ok(dealing.drawn.get(name).and_then(Yaml::as_i64).unwrap_or(1).clamp(1, MAX_CELLS));
         };
         let factors = least.map(|least| factors_from(distribution, least));
+        if factors.as_ref().is_some_and(|factors| factors.iter().all(|factor| *factor == 0.0)) {
+            return Err(Error::row(format!("cells.n: stage {stage} cannot have as many cells as the one before")));
+        }
         let value = dealing.draw.draw_among(&name, distribution, factors.as_deref())?;
         dealing.drawn.insert(name, Yaml::from_json(&value, span));
         Ok(value.as_i64().unwrap_or(1))
@@ -280,7 +283,12 @@ impl Cells {
         };
         let values = distribution.values(MAX_CELLS as u64).unwrap_or_default();
         let branches = values.into_iter().map(branch).collect();
-        let part = Part::branching(&name, distribution, span, Vec::new(), Some(branches));
+        let factors = factors_from(distribution, least);
+        let part = match factors.iter().any(|factor| *factor > 0.0) {
+            true => Part::restricted(&name, distribution, span, factors, branches),
+            // The stage before drew more cells than this one can have.
+            false => Arc::new(Part::Impossible),
+        };
         known.insert((stage, least), part.clone());
         part
     }

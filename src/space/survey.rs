@@ -168,7 +168,8 @@ impl Surveyor<'_> {
             let as_distributed = values.iter().enumerate().all(|(index, share)| (share - own(index)).abs() < 1e-9);
             ValueShare { name, shares: if as_distributed { Vec::new() } else { values }, distribution, applies, when }
         };
-        let mut values: Vec<ValueShare> = shares.into_iter().map(value).collect();
+        // What belongs to values that constraints rule out is not there.
+        let mut values: Vec<ValueShare> = shares.into_iter().filter(|share| share.applies > 0.0).map(value).collect();
         // A value that any value of another draw leads to does not depend on it.
         let counts: BTreeMap<String, u64> =
             values.iter().filter_map(|value| Some((value.name.clone(), value.distribution.count()?))).collect();
@@ -336,13 +337,8 @@ impl<'a> Combinations<'a> {
         Self { space, goal, total, futures, continuous: is_continuous(&space.network_parts) }
     }
 
-    fn draws(&self, mut index: BigUint) -> Values {
-        let mut draws = Values::new();
-        let mut state = 0;
-        for (part, future) in self.space.network_parts.iter().zip(&self.futures[1..]) {
-            state = unrank(part, &self.goal, state, future, &mut index, &mut draws);
-        }
-        draws
+    fn draws(&self, index: BigUint) -> Values {
+        unrank(&self.space.network_parts, &self.goal, &self.futures, index)
     }
 
     fn all(&self) -> Count {

@@ -22,7 +22,8 @@ impl ModuleGenerator for GhostConv {
     const NAME: &'static str = "GhostConv";
 
     fn layers(&self, site: &Site) -> Result<Layers> {
-        let primary = site.chain().pointwise("primary", site.channels(self.out) / 2).norm().activation(Activation::ReLU);
+        let primary =
+            site.chain().pointwise("primary", site.channels(self.out) / 2).norm().activation(Activation::ReLU);
         let first = primary.here();
         let cheap = primary.depthwise("cheap", Window::centered(self.kernel, 1)).norm().activation(Activation::ReLU);
         let second = cheap.here();

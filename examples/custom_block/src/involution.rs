@@ -44,7 +44,11 @@ impl ModuleGenerator for Involution {
 
     fn suggest(trial: &mut Trial<'_>, site: &Site) -> Result<Self> {
         site.must_not_reduce(Self::NAME)?;
-        Ok(Self { kernel: trial.choice("kernel", [3, 5, 7])?, groups: 1, reduction: trial.choice("reduction", [2, 4])? })
+        Ok(Self {
+            kernel: trial.choice("kernel", [3, 5, 7])?,
+            groups: 1,
+            reduction: trial.choice("reduction", [2, 4])?,
+        })
     }
 }
 
@@ -92,10 +96,7 @@ impl CustomOperation for Involve {
     fn tensors(&self, inputs: &[Shape]) -> Vec<TensorSpec> {
         let (made, reduced) = (self.taps() * self.groups, inputs[1].channels());
         let initial = Initial::Normal { deviation: (1.0 / reduced as f64).sqrt() };
-        vec![
-            TensorSpec::weight(vec![made, reduced], initial),
-            TensorSpec::vector("bias", made, Initial::Constant(0.0)),
-        ]
+        vec![TensorSpec::weight(vec![made, reduced], initial), TensorSpec::vector("bias", made, Initial::Constant(0.0))]
     }
 
     fn forward(&self, inputs: &[Tensor], parameters: &[Tensor]) -> candle_core::Result<Tensor> {

@@ -64,10 +64,7 @@ mod tests {
         let rust = Blocks::with(BLOCKS).unwrap();
         for (arguments, channels) in [(vec![json!(16)], 8), (vec![json!(50), json!(5)], 12), (vec![json!(2)], 3)] {
             let input = Shape::image(channels, 6, 7);
-            assert_eq!(
-                layers(&defined, "GhostConv", &arguments, input),
-                layers(&rust, "GhostConv", &arguments, input),
-            );
+            assert_eq!(layers(&defined, "GhostConv", &arguments, input), layers(&rust, "GhostConv", &arguments, input),);
         }
         let [rust, yaml] = [&rust, &defined].map(|blocks| blocks.get("GhostConv").unwrap().signature.clone());
         let takes = |signature: nasgen_modules::arguments::Signature| {
