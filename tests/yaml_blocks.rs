@@ -7,6 +7,7 @@ use nasgen::{
     spec::{ModelSpec, SourceText, SpecError, with_blocks_of},
 };
 use nasgen_modules::{Blocks, Copies, NetworkRules, Shape, Site};
+use proptest::prelude::*;
 use serde_json::{Map, json};
 
 fn defined(text: &str) -> Result<Blocks, SpecError> {
@@ -145,6 +146,9 @@ constraints: {downsamplings: [1, 2]}
 fn wrong_definitions_get_the_documented_errors() {
     let block = |parts: &str| format!("blocks:\n  Mine: {{{parts}}}\n");
     let layers = |layers: &str| block(&format!("args: {{out: int, act: {{activation: ReLU}}}}, layers: [{layers}]"));
+    let chain = |numbers: &mut dyn Iterator<Item = usize>| -> String {
+        numbers.map(|n| format!("  B{n}: {{layers: [B{}]}}\n", n - 1)).collect()
+    };
     let doubling: String = (1..30).map(|n| format!("  B{n}: {{layers: [B{}, B{}]}}\n", n - 1, n - 1)).collect();
     let cases = [
         "blocks: [Conv]\n".to_owned(),
@@ -185,11 +189,15 @@ fn wrong_definitions_get_the_documented_errors() {
         layers("Mine"),
         "blocks:\n  A: {layers: [B]}\n  B: {layers: [{residual: [A]}]}\n".to_owned(),
         format!("blocks:\n  B0: {{layers: [norm]}}\n{doubling}"),
+        format!("blocks:\n  B0: {{layers: [norm]}}\n{}", chain(&mut (1..40))),
+        format!("blocks:\n{}  B0: {{layers: [norm]}}\n", chain(&mut (1..3000).rev())),
     ];
     let mut report = String::new();
     for text in &cases {
         let error = defined(text).err().unwrap_or_else(|| panic!("accepted:\n{text}"));
-        report += &format!("{error}\n\n");
+        // Of many alike the first few will do.
+        report += &error.to_string().lines().take(40).map(|line| format!("{line}\n")).collect::<String>();
+        report += "\n";
     }
     golden::check("wrong_blocks.txt", &report);
 }
@@ -218,4 +226,24 @@ fn what_a_definition_cannot_do_at_its_place_is_said_with_the_step() {
     .map(|planned| format!("{}\n\n", planned.err().unwrap_or_else(|| panic!("accepted"))))
     .collect();
     golden::check("blocks_at_their_place.txt", &report);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_definition_never_panics(
+        at in 0..1900usize,
+        removed in 0..12usize,
+        inserted in prop_oneof![Just("-1e9".to_owned()), Just("Gated".to_owned()), Just("in // 0".to_owned()), "[a-z0-9\\[\\]{},:\\-/*]{0,8}"],
+    ) {
+        let text = std::fs::read_to_string(repository("model_configs/yaml_blocks.yml")).unwrap();
+        let bounded = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        let (start, end) = (bounded(at), bounded(at + removed));
+        let damaged = format!("{}{inserted}{}", &text[..start], &text[end..]);
+        let source = SourceText { name: "cfg.yml".into(), text: damaged };
+        if let Ok(spec) = ModelSpec::parse(&source, &Blocks::builtin()) {
+            let _ = Network::plan(&spec, Shape::image(3, 32, 32));
+        }
+    }
 }

@@ -285,7 +285,7 @@ impl Cells {
         let branches = values.into_iter().map(branch).collect();
         let factors = factors_from(distribution, least);
         let part = match factors.iter().any(|factor| *factor > 0.0) {
-            true => Part::restricted(&name, distribution, span, factors, branches),
+            true => Part::restricted(&name, distribution, span, &factors, branches),
             // The stage before drew more cells than this one can have.
             false => Arc::new(Part::Impossible),
         };

@@ -39,8 +39,9 @@ pub(super) struct DrawNode {
     pub(super) distribution: Distribution,
     /// Where the space says it.
     pub(super) span: Span,
-    /// 0 or 1 for each value, where what was drawn before rules some out; those left share the whole.
-    pub(super) factors: Option<Vec<f64>>,
+    /// The probability of each value where what was drawn before rules some out: 0 for those, the whole
+    /// for the others.
+    left: Option<Vec<f64>>,
     /// What follows on each value; `None` where it is the same.
     pub(super) branches: Option<Vec<Arc<Node>>>,
     /// Where the space says each value, if it does so one by one.
@@ -48,19 +49,16 @@ pub(super) struct DrawNode {
 }
 
 impl DrawNode {
+    /// 0 for a value that is ruled out, else 1.
     fn factor(&self, index: usize) -> f64 {
-        self.factors.as_ref().map_or(1.0, |factors| factors[index])
+        if self.left.as_ref().is_none_or(|left| left[index] > 0.0) { 1.0 } else { 0.0 }
     }
 
     /// The probability of the value at `index` before anything after it is considered.
     fn probability(&self, index: usize) -> f64 {
-        let own = |index: usize| self.distribution.probability(index as u64);
-        match &self.factors {
-            None => own(index),
-            Some(factors) => {
-                let whole: f64 = factors.iter().enumerate().map(|(index, factor)| factor * own(index)).sum();
-                if whole > 0.0 { factors[index] * own(index) / whole } else { 0.0 }
-            }
+        match &self.left {
+            None => self.distribution.probability(index as u64),
+            Some(left) => left[index],
         }
     }
 }
@@ -88,20 +86,23 @@ impl Node {
         branches: Option<Vec<Arc<Self>>>,
     ) -> Arc<Self> {
         let (name, distribution) = (name.to_owned(), distribution.clone());
-        Arc::new(Self::Draw(DrawNode { name, distribution, span, factors: None, branches, spans }))
+        Arc::new(Self::Draw(DrawNode { name, distribution, span, left: None, branches, spans }))
     }
 
-    /// A draw of which only the values with factor 1 are left.
+    /// A draw of which only the values with factor 1 are left, at least one; the others lead nowhere.
     pub(super) fn restricted(
         name: &str,
         distribution: &Distribution,
         span: Span,
-        factors: Vec<f64>,
+        factors: &[f64],
         branches: Vec<Arc<Self>>,
     ) -> Arc<Self> {
+        let weight = |(index, factor): (usize, &f64)| factor * distribution.probability(index as u64);
+        let weights: Vec<f64> = factors.iter().enumerate().map(weight).collect();
+        let whole: f64 = weights.iter().sum();
+        let left = Some(weights.into_iter().map(|weight| weight / whole).collect());
         let (name, distribution) = (name.to_owned(), distribution.clone());
-        let (factors, branches) = (Some(factors), Some(branches));
-        Arc::new(Self::Draw(DrawNode { name, distribution, span, factors, branches, spans: Vec::new() }))
+        Arc::new(Self::Draw(DrawNode { name, distribution, span, left, branches: Some(branches), spans: Vec::new() }))
     }
 
     /// Without the draws that decide nothing about strides and sizes.

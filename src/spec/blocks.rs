@@ -15,8 +15,10 @@ use nasgen_modules::{
     nearest,
 };
 use serde_json::Value;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+/// Blocks within blocks within blocks.
+const MAX_NESTING: usize = 16;
 const DEFINITION_KEYS: [&str; 4] = ["meaning", "args", "stride_on", "layers"];
 const ARGUMENT_KEYS: [&str; 5] = ["type", "default", "range", "draw", "meaning"];
 /// What a step may have beside what it does.
@@ -40,7 +42,14 @@ pub fn with_definitions(file: &Yaml, base: &Blocks) -> Result<Blocks, Vec<Diagno
         let message = format!("blocks: wanted a map from names to definitions, got {}", yaml.describe());
         return Err(vec![Diagnostic::new(message).at(yaml.span)]);
     };
-    let mut definer = Definer { entries, blocks: base.clone(), open: Vec::new(), done: Vec::new(), wrong: Vec::new() };
+    let mut definer = Definer {
+        entries,
+        blocks: base.clone(),
+        open: Vec::new(),
+        levels: BTreeMap::new(),
+        done: Vec::new(),
+        wrong: Vec::new(),
+    };
     for entry in entries {
         definer.define(entry);
     }
@@ -53,6 +62,8 @@ struct Definer<'a> {
     blocks: Blocks,
     /// Blocks whose definition is being read.
     open: Vec<&'a str>,
+    /// How deep the blocks are nested that each is made of, so far.
+    levels: BTreeMap<&'a str, usize>,
     done: Vec<&'a str>,
     wrong: Vec<Diagnostic>,
 }
@@ -62,12 +73,18 @@ impl<'a> Definer<'a> {
         if self.done.contains(&entry.key.as_str()) {
             return;
         }
+        if self.open.len() > MAX_NESTING || self.levels.get(entry.key.as_str()) > Some(&MAX_NESTING) {
+            return self.nested_too_deeply(entry);
+        }
         self.open.push(&entry.key);
         let before = self.wrong.len();
         let composition = self.composition(entry);
         self.open.pop();
         self.done.push(&entry.key);
         let Some(composition) = composition.filter(|_| self.wrong.len() == before) else { return };
+        if self.levels.get(entry.key.as_str()) > Some(&MAX_NESTING) {
+            return self.nested_too_deeply(entry);
+        }
         if composition.written_layers() > MAX_LAYERS {
             let message =
                 format!("{}: wanted at most {MAX_LAYERS} layers, got {}", entry.key, composition.written_layers());
@@ -78,6 +95,14 @@ impl<'a> Definer<'a> {
         match self.blocks.defining([definition]) {
             Ok(blocks) => self.blocks = blocks,
             Err(error) => self.wrong.push(Diagnostic::new(error.message).at(entry.key_span).help(error.help)),
+        }
+    }
+
+    fn nested_too_deeply(&mut self, entry: &Entry) {
+        let message = format!("{}: blocks are nested in it more than {MAX_NESTING} deep", entry.key);
+        let diagnostic = Diagnostic::new(message).at(entry.key_span);
+        if !self.wrong.contains(&diagnostic) {
+            self.wrong.push(diagnostic);
         }
     }
 
@@ -390,11 +415,16 @@ impl<'a> Definer<'a> {
         }
         if let Some(entry) = self.entries.iter().find(|entry| entry.key == name) {
             self.define(entry);
+            let level = self.levels.get(name).copied().unwrap_or(0) + 1;
+            if let Some(open) = self.open.last() {
+                let so_far = self.levels.entry(open).or_insert(0);
+                *so_far = level.max(*so_far);
+            }
         }
         let block = match self.blocks.get(name) {
             Ok(block) => block.clone(),
             // What is wrong with its definition is reported there.
-            Err(_) if self.done.contains(&name) => return Ok(Operation::Group(Vec::new())),
+            Err(_) if self.entries.iter().any(|entry| entry.key == name) => return Ok(Operation::Group(Vec::new())),
             Err(_) => return Err(self.unknown(noun, name, span)),
         };
         let names: Vec<&str> = block.signature.arguments.iter().map(|argument| argument.name.as_str()).collect();

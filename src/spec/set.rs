@@ -10,6 +10,7 @@ use nasgen_modules::{
     expression::{Amount, Expression},
 };
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An option as the value of a draw: scalars as they are, all else as its text.
 pub fn option_label(option: &Yaml) -> Value {
@@ -29,12 +30,16 @@ pub fn labels(choice: &Yaml, label: fn(&Yaml) -> Value) -> Result<Distribution, 
     })?;
     let labels: Vec<Value> = options.iter().map(label).collect();
     // Two options that are called by the same word are called by their texts.
-    let unique = |(index, option): (usize, &Yaml)| {
-        let twins = labels.iter().filter(|other| **other == labels[index]).count();
-        if twins == 1 { labels[index].clone() } else { option_label(option) }
+    let mut twins: BTreeMap<String, usize> = BTreeMap::new();
+    for label in &labels {
+        *twins.entry(label.to_string()).or_default() += 1;
+    }
+    let unique = |(label, option): (Value, &Yaml)| {
+        if twins[&label.to_string()] == 1 { label } else { option_label(option) }
     };
-    let labels: Vec<Value> = options.iter().enumerate().map(unique).collect();
-    match (1..labels.len()).find(|index| labels[..*index].contains(&labels[*index])) {
+    let labels: Vec<Value> = labels.into_iter().zip(options).map(unique).collect();
+    let mut seen = BTreeSet::new();
+    match labels.iter().position(|label| !seen.insert(label.to_string())) {
         Some(twin) => Err(Diagnostic::new("choice: this value stands twice").at(options[twin].span)),
         None => Ok(Distribution::Choice(labels)),
     }
