@@ -85,8 +85,8 @@ pub use trial::{Distribution, Draw, Narrowing, SET_KEYS, Trial, real, six_digits
 /// What a file that defines a block needs.
 pub mod prelude {
     pub use crate::{
-        Activation, Block, Blocks, Chain, Convolution, CustomOperation, Error, Initial, Layers, ModuleGenerator, Padding, Primitive, Result,
-        Shape, Site, TensorSpec, Trial, Window,
+        Activation, Block, Blocks, Chain, Convolution, CustomOperation, Error, Initial, Layers, ModuleGenerator,
+        Padding, Primitive, Result, Shape, Site, TensorSpec, Trial, Window,
         arguments::{Flag, defaults::*},
         round_channels,
     };
