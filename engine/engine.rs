@@ -10,7 +10,7 @@ use crate::{
     parameters::Slot,
     plan::Plan,
 };
-use nasgen_modules::{Layers, Shape};
+use nasgen_modules::{Layers, Primitive, Shape};
 
 /// A network that runs on the CPU.
 pub struct Engine {
@@ -51,6 +51,10 @@ impl Engine {
         let [input] = layers.inputs() else {
             return Err(EngineError(format!("wanted a network with one input, got {}", layers.inputs().len())));
         };
+        if let Some(node) = layers.nodes().iter().find(|node| matches!(node.primitive, Primitive::Custom(_))) {
+            let (label, name) = (&node.label, node.primitive.name());
+            return Err(EngineError(format!("`{label}` is a custom operation, {name}, which only the reference runs")));
+        }
         let plan = Plan::of(layers, seed);
         let count = plan.parameters();
         let mut engine = Self {

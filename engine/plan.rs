@@ -216,6 +216,7 @@ impl Planner<'_> {
             | Primitive::ChannelShuffle { .. }
             | Primitive::Upsample { .. }
             | Primitive::Concat => unreachable!("arranged above"),
+            Primitive::Custom(_) => unreachable!("refused by Engine::new"),
         }
     }
 }

@@ -33,6 +33,14 @@ impl Activation {
         [ReLU, ReLU6, Hardswish, SiLU, Sigmoid, Hardsigmoid, GELU, LeakyReLU, ELU, Mish, Tanh, Softmax]
     };
 
+    /// Other spellings that are read.
+    pub const ALIASES: [&str; 3] = ["HardSwish", "Swish", "HardSigmoid"];
+
+    /// The activation of this name or other spelling.
+    pub fn named(name: &str) -> Option<Self> {
+        serde_json::from_value(serde_json::Value::from(name)).ok()
+    }
+
     /// The name in a spec, which is that of `torch.nn`.
     pub fn name(self) -> String {
         format!("{self:?}")
@@ -51,6 +59,6 @@ impl JsonSchema for Activation {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let names: Vec<String> = Self::ALL.map(Self::name).to_vec();
         // `aliases` is no word of JSON Schema: `arguments` accepts them without listing them.
-        json_schema!({ "type": "string", "enum": names, "aliases": ["HardSwish", "Swish", "HardSigmoid"] })
+        json_schema!({ "type": "string", "enum": names, "aliases": Self::ALIASES })
     }
 }

@@ -40,6 +40,11 @@ pub struct Signature {
 }
 
 impl Signature {
+    /// The signature of a block that is defined as data.
+    pub fn new(meaning: String, arguments: Vec<Argument>) -> Self {
+        Self { arguments, meaning, noun: "argument" }
+    }
+
     /// The signature of a struct of settings: messages say so.
     pub fn of_settings<T: JsonSchema>() -> Self {
         Self { noun: "setting", ..Self::of::<T>() }
@@ -71,6 +76,25 @@ impl Signature {
         positional: &[Value],
         named: &Map<String, Value>,
     ) -> Result<T, Vec<Error>> {
+        let values = self.values(positional, named)?;
+        serde_json::from_value(Value::Object(values)).map_err(|e| vec![Error::new(Place::Arguments, e.to_string())])
+    }
+
+    /// The same as values by name in the order of the signature, defaults filled in.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn complete(&self, positional: &[Value], named: &Map<String, Value>) -> Result<Map<String, Value>, Vec<Error>> {
+        let mut given = self.values(positional, named)?;
+        let value = |argument: &Argument| {
+            let value = given.remove(&argument.name).or_else(|| argument.default.clone()).unwrap_or_default();
+            (argument.name.clone(), value)
+        };
+        Ok(self.arguments.iter().map(value).collect())
+    }
+
+    /// The values that are given, by name; each fits its argument, and none that must be is missing.
+    fn values(&self, positional: &[Value], named: &Map<String, Value>) -> Result<Map<String, Value>, Vec<Error>> {
         let mut values = Map::new();
         let mut errors = Vec::new();
         if let Some(extra) = positional.get(self.arguments.len()) {
@@ -89,10 +113,7 @@ impl Signature {
             let message = format!("missing argument `{}` ({}); {}", missing.name, missing.wanted(), self.takes());
             errors.push(Error::new(Place::Arguments, message));
         }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        serde_json::from_value(Value::Object(values)).map_err(|e| vec![Error::new(Place::Arguments, e.to_string())])
+        if errors.is_empty() { Ok(values) } else { Err(errors) }
     }
 
     fn put_named(&self, name: &str, value: &Value, values: &mut Map<String, Value>) -> Result<()> {
@@ -129,6 +150,17 @@ impl Signature {
 }
 
 impl Argument {
+    /// An argument that takes what `schema`, a JSON Schema with type, enum, minimum and maximum,
+    /// says.
+    pub fn new(name: String, meaning: String, default: Option<Value>, schema: Value) -> Self {
+        Self { name, meaning, default, schema }
+    }
+
+    /// Whether it takes whole numbers only.
+    pub fn is_whole(&self) -> bool {
+        self.kind() == "integer"
+    }
+
     /// What values it takes: `a whole number from 1 to 2`, `one of ReLU, … or null`.
     pub fn wanted(&self) -> String {
         let what = match self.kind() {

@@ -86,25 +86,33 @@ impl Chain {
     /// 1×1 back, `outer`, and the value at hand times the result. The 1×1 have biases.
     #[must_use]
     pub fn gate(self, squeeze: usize, inner: Activation, outer: Activation) -> Self {
+        self.gate_labelled("gate", squeeze, inner, outer)
+    }
+
+    pub(crate) fn gate_labelled(self, label: &str, squeeze: usize, inner: Activation, outer: Activation) -> Self {
         let (image, channels) = (self.here(), self.shape().channels());
         let with_bias = |out| Convolution::new(out, Window::centered(1, 1)).bias(true);
-        self.layer("gate.pool", Primitive::AdaptiveAveragePool { output: 1 })
-            .convolution("gate.squeeze", with_bias(squeeze))
+        self.layer(&format!("{label}.pool"), Primitive::AdaptiveAveragePool { output: 1 })
+            .convolution(&format!("{label}.squeeze"), with_bias(squeeze))
             .activation(inner)
-            .convolution("gate.excite", with_bias(channels))
+            .convolution(&format!("{label}.excite"), with_bias(channels))
             .activation(outer)
-            .scale("gate.scale", image)
+            .scale(&format!("{label}.scale"), image)
     }
 
     /// Efficient channel attention (Wang et al. 2020): global average, a convolution over the
     /// channels, `outer`, and the value at hand times the result.
     #[must_use]
     pub fn channel_attention(self, kernel: usize, outer: Activation) -> Self {
+        self.attention_labelled("attention", kernel, outer)
+    }
+
+    pub(crate) fn attention_labelled(self, label: &str, kernel: usize, outer: Activation) -> Self {
         let image = self.here();
-        self.layer("attention.pool", Primitive::AdaptiveAveragePool { output: 1 })
-            .layer("attention.convolution", Primitive::ChannelConvolution { kernel })
+        self.layer(&format!("{label}.pool"), Primitive::AdaptiveAveragePool { output: 1 })
+            .layer(&format!("{label}.convolution"), Primitive::ChannelConvolution { kernel })
             .activation(outer)
-            .scale("attention.scale", image)
+            .scale(&format!("{label}.scale"), image)
     }
 
     fn scale(self, label: &str, image: Point) -> Self {
@@ -124,6 +132,34 @@ impl Chain {
     #[must_use]
     pub fn concat(self, points: &[Point]) -> Self {
         self.node("concat".into(), Primitive::Concat, points.iter().map(|point| point.0).collect())
+    }
+
+    /// A layer that reads `points`, in that order.
+    #[must_use]
+    pub fn join(self, label: &str, primitive: Primitive, points: &[Point]) -> Self {
+        self.node(label.to_owned(), primitive, points.iter().map(|point| point.0).collect())
+    }
+
+    /// All layers of another block, on the value at hand, with `label.` before their labels.
+    #[must_use]
+    pub fn block(mut self, label: &str, layers: &Layers) -> Self {
+        if self.error.is_none() {
+            self.at = self.layers.splice(label, layers, &[self.at]);
+            label.clone_into(&mut self.last_label);
+        }
+        self
+    }
+
+    /// Whether all layers so far fit.
+    pub(crate) fn check(self) -> Result<Self> {
+        match self.error {
+            None => Ok(self),
+            Some(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.layers.nodes().len()
     }
 
     /// A layer that reads all inputs of the block.
@@ -155,7 +191,7 @@ impl Chain {
         self.layers.shape(self.at)
     }
 
-    fn follower(&self, what: &str) -> String {
+    pub(crate) fn follower(&self, what: &str) -> String {
         format!("{}.{what}", self.last_label)
     }
 

@@ -53,7 +53,9 @@
 mod activation;
 pub mod arguments;
 mod chain;
+pub mod composition;
 mod error;
+pub mod expression;
 mod generator;
 mod layers;
 mod nearest;
@@ -71,20 +73,20 @@ mod blocks {
 pub use activation::Activation;
 pub use chain::{Chain, Point};
 pub use error::{Error, Place, Result};
-pub use generator::{Block, BlockEntry, Blocks, Module, ModuleGenerator};
+pub use generator::{Block, BlockDefinition, BlockEntry, Blocks, Module, ModuleGenerator};
 pub use layers::{Layers, Node, Source};
 pub use nearest::nearest;
-pub use primitive::{Convolution, Norm, Padding, Primitive, Window};
+pub use primitive::{Convolution, Custom, CustomOperation, Norm, Padding, Primitive, Window};
 pub use shape::Shape;
 pub use site::{Copies, NetworkRules, Role, Rounding, Site, round_channels};
 pub use tensor::{Initial, TensorRole, TensorSpec};
-pub use trial::{Distribution, Draw, Narrowing, Trial};
+pub use trial::{Distribution, Draw, Narrowing, SET_KEYS, Trial, real, six_digits};
 
 /// What a file that defines a block needs.
 pub mod prelude {
     pub use crate::{
-        Activation, Block, Blocks, Chain, Convolution, Error, Layers, ModuleGenerator, Padding, Primitive, Result,
-        Shape, Site, Trial, Window,
+        Activation, Block, Blocks, Chain, Convolution, CustomOperation, Error, Initial, Layers, ModuleGenerator,
+        Padding, Primitive, Result, Shape, Site, TensorSpec, Trial, Window,
         arguments::{Flag, defaults::*},
         round_channels,
     };

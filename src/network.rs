@@ -79,6 +79,42 @@ impl Network {
         self.layers.nodes().iter().find(is_one).map(|node| node.label.as_str())
     }
 
+    /// The label of the first operation that only the reference executor runs.
+    pub fn custom_operation(&self) -> Option<&str> {
+        let is_custom = |node: &&Node| matches!(node.primitive, Primitive::Custom(_));
+        self.layers.nodes().iter().find(is_custom).map(|node| node.label.as_str())
+    }
+
+    /// Copies of blocks that halve the image, or shrink it more: those with a convolution or a pool
+    /// that strides. Global pools do not.
+    pub fn downsamplings(&self) -> usize {
+        let strided = self.layers.nodes().iter().filter(|node| strides(&node.primitive));
+        // The label of a layer begins with `backbone.{row}.{copy}.`.
+        let copy = |node: &Node| node.label.splitn(4, '.').take(3).collect::<Vec<_>>().join(".");
+        strided.map(copy).collect::<BTreeSet<String>>().len()
+    }
+
+    /// The smaller side of the smallest image in the network before it is pooled as a whole, gates
+    /// apart; that of the input if there is no layer.
+    pub fn smallest_feature(&self) -> usize {
+        let mut pooled = Vec::with_capacity(self.layers.nodes().len());
+        let mut smallest = self.input.size().map_or(0, |[height, width]| height.min(width));
+        for node in self.layers.nodes() {
+            let is_pooled = |source: &Source| matches!(source, Source::Node(index) if pooled[*index]);
+            let whole = match node.primitive {
+                Primitive::AdaptiveAveragePool { .. } | Primitive::AdaptiveMaxPool { .. } | Primitive::Flatten => true,
+                // A gate is pooled; what it scales is not.
+                Primitive::Scale => is_pooled(&node.inputs[0]),
+                _ => node.inputs.iter().any(is_pooled),
+            };
+            if let (false, Some([height, width])) = (whole, node.output.size()) {
+                smallest = smallest.min(height).min(width);
+            }
+            pooled.push(whole);
+        }
+        smallest
+    }
+
     /// Parameters: trainable values.
     pub fn params(&self) -> u64 {
         self.rows.iter().map(|row| row.params).fold(0, u64::saturating_add)
@@ -88,6 +124,17 @@ impl Network {
     pub fn macs(&self) -> u64 {
         self.rows.iter().map(|row| row.macs).fold(0, u64::saturating_add)
     }
+}
+
+/// Whether a layer shrinks its image by striding.
+pub fn strides(primitive: &Primitive) -> bool {
+    let window = match primitive {
+        Primitive::Convolution(convolution) => &convolution.window,
+        Primitive::MaxPool { window, .. } | Primitive::AveragePool { window, .. } => window,
+        Primitive::Custom(custom) => return custom.operation().strides(),
+        _ => return false,
+    };
+    window.stride.iter().any(|stride| *stride > 1)
 }
 
 struct Planner<'a> {

@@ -1,11 +1,12 @@
 //! Tables over every block: what each gets tested for free.
 
+use crate::repository;
 use candle_core::{Device, Tensor};
 use nasgen::{
     chance::Chance,
     reference::{Mode, Reference, batch_shape},
     space::RandomDraw,
-    spec::emit_inline,
+    spec::{SourceText, emit_inline, with_blocks_of},
     train::OptimizerRule,
     weights::Weights,
 };
@@ -16,6 +17,12 @@ use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, sync::Arc};
 
 const ROLES: [Role; 3] = [Role::Row, Role::NormalCell, Role::ReductionCell];
+
+/// nasgen's own blocks, and some that are written in YAML.
+fn all_blocks() -> Blocks {
+    let source = SourceText::read(&repository("model_configs/yaml_blocks.yml")).unwrap();
+    with_blocks_of(&source, &Blocks::builtin()).unwrap_or_else(|error| panic!("{error}"))
+}
 
 /// Blocks with drawn arguments at a small site, wherever they can stand.
 fn drawn(block: &BlockEntry) -> Vec<(Arc<dyn Module>, Site, Layers)> {
@@ -40,7 +47,7 @@ fn drawn(block: &BlockEntry) -> Vec<(Arc<dyn Module>, Site, Layers)> {
 
 #[test]
 fn what_is_planned_is_what_is_built() {
-    for block in Blocks::builtin().iter() {
+    for block in all_blocks().iter() {
         for (module, site, layers) in drawn(block).into_iter().step_by(5) {
             let weights = Weights::initial(&layers, 0);
             let parameters = layers.tensors().into_iter().filter(|tensor| tensor.is_parameter());
@@ -60,12 +67,12 @@ fn what_is_planned_is_what_is_built() {
 #[test]
 fn multiply_adds_are_those_counted_one_by_one() {
     let mut counted = BTreeSet::new();
-    for block in Blocks::builtin().iter() {
+    for block in all_blocks().iter() {
         for (module, _, layers) in drawn(block).into_iter().step_by(7) {
             let count: u64 = layers.nodes().iter().map(|node| count_macs(&layers, node)).sum();
             assert_eq!(layers.macs(), count, "{module:?}");
             if count > 0 {
-                counted.insert(block.name());
+                counted.insert(block.name().to_owned());
             }
         }
     }
@@ -113,7 +120,7 @@ fn count_macs(layers: &Layers, node: &nasgen_modules::Node) -> u64 {
 
 #[test]
 fn arguments_survive_yaml_as_list_and_as_map() {
-    for block in Blocks::builtin().iter() {
+    for block in all_blocks().iter() {
         for (module, ..) in drawn(block) {
             let list = Value::Array(block.list(&*module));
             let map = Value::Object(module.arguments());
@@ -133,7 +140,7 @@ fn arguments_survive_yaml_as_list_and_as_map() {
 
 #[test]
 fn wrong_missing_and_surplus_arguments_name_themselves() {
-    for block in Blocks::builtin().iter() {
+    for block in all_blocks().iter() {
         let (module, ..) = drawn(block).swap_remove(0);
         let good = module.arguments();
 
@@ -162,7 +169,7 @@ fn wrong_missing_and_surplus_arguments_name_themselves() {
 
 #[test]
 fn everything_is_documented_and_drawn_names_are_arguments() {
-    for block in Blocks::builtin().iter() {
+    for block in all_blocks().iter() {
         assert!(!block.signature.meaning.is_empty(), "{} has no doc comment", block.name());
         for argument in &block.signature.arguments {
             assert!(!argument.meaning.is_empty(), "{}.{} has no doc comment", block.name(), argument.name);
@@ -184,7 +191,8 @@ fn everything_is_documented_and_drawn_names_are_arguments() {
 
 #[test]
 fn names_are_unique_and_sorted() {
-    let names: Vec<&str> = Blocks::builtin().iter().map(BlockEntry::name).collect();
+    let blocks = Blocks::builtin();
+    let names: Vec<&str> = blocks.iter().map(BlockEntry::name).collect();
     assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
     let again = [Block::of::<Twin>()];
     let error = Blocks::with(&again).err().unwrap();

@@ -133,8 +133,8 @@ fn sampled(count: u64) -> Vec<Layers> {
     let source = SourceText { name: "cells".into(), text: DEFAULT.1.to_owned() };
     let space = Space::parse("cells", &source, &blocks).unwrap();
     let budget = Budget { max_params: None, max_macs: Some(400_000) };
-    let sampler = Sampler { space: &space, blocks: &blocks, seed: 0, budget, input: Some(Shape::image(3, 11, 8)) };
-    (0..count).map(|number| sampler.sample(number).unwrap().network.layers).collect()
+    let sampler = Sampler { space: &space, seed: 0, budget, input: Some(Shape::image(3, 11, 8)) };
+    (0..count).map(|number| sampler.sample(number).unwrap().network.unwrap().layers).collect()
 }
 
 /// Where a value lies within rounding of a kink (ReLU at 0, two equal pixels of a pool), the two

@@ -24,10 +24,14 @@ mod program;
 mod resume;
 /// What a space gives.
 mod sampling;
+/// What the shipped spaces give, and what is said of a space.
+mod spaces;
 /// What a spec may say.
 mod specs;
 /// From a spec to a trained network.
 mod training;
+/// Blocks that a spec defines.
+mod yaml_blocks;
 
 use std::path::{Path, PathBuf};
 

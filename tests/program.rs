@@ -1,6 +1,6 @@
 //! The program as a user meets it: output, exit codes, files.
 
-use crate::golden;
+use crate::{golden, repository};
 use serde_json::Value;
 use std::{fs, path::Path, process::Command};
 
@@ -192,4 +192,58 @@ fn a_gpu_that_the_program_cannot_use_is_refused() {
     let (code, _, stderr) = nasgen(folder.path(), "train cfg.yml --device cuda");
     assert_eq!(code, 2);
     assert!(stderr.contains("built without CUDA") && stderr.contains("--device cpu"), "{stderr}");
+}
+
+#[test]
+fn a_space_is_surveyed_and_a_sample_replayed_and_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| nasgen(folder.path(), arguments);
+    let (code, stdout, _) = run("space lecture_fixed --max-params 300k --json");
+    let space: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &space["networks"]["digits"]), (0, &"1239480".into()));
+    assert!(space["fits"]["interval"][0].as_f64() < space["fits"]["interval"][1].as_f64());
+    assert!(
+        space["extremes"]["fewest_params"]["params"].as_u64() < space["extremes"]["most_params"]["params"].as_u64()
+    );
+    let value = &space["values"][0];
+    assert_eq!((&value["name"], &value["from"]["choice"][0]), (&"cells.nc".into(), &"Conv".into()));
+
+    assert_eq!(run("sample search_model --seed 4 --out a.yml").0, 0);
+    assert_eq!(run("sample search_model --replay a.yml --out b.yml").0, 0);
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(read("a.yml"), read("b.yml"));
+    assert_eq!(run("sample search_model --replay a.yml --set r7.Conv.out=256 --out c.yml").0, 0);
+    let differing: Vec<String> = read("a.yml")
+        .lines()
+        .zip(read("c.yml").lines())
+        .filter(|(one, other)| one != other)
+        .map(|(_, other)| other.trim().to_owned())
+        .collect();
+    assert_eq!(differing, ["- [1, Conv, [256, 1]]", "r7.Conv.out: 256"]);
+
+    for (arguments, message) in [
+        ("sample cells --replay a.yml", "was drawn from the space `search_model`, not from `cells`"),
+        ("sample search_model --replay a.yml --set r7.Conv.out=100", "wanted a whole number from 128 to 1024"),
+        ("sample search_model --replay a.yml --set r7.Conv.aut=128", "nothing asks for a draw `r7.Conv.aut`"),
+        ("sample search_model --set r7=Pass", "--replay"),
+        ("sample a.yml --tune lrr=0..1", "did you mean `lr`?"),
+        ("space nowhere.yml", "nowhere.yml"),
+    ] {
+        let (code, _, stderr) = run(arguments);
+        assert!(code == 2 && stderr.contains(message), "{arguments}: {code} {stderr}");
+    }
+    let (code, stdout, _) = run("sample a.yml --tune lr=1e-4..1e-1:log,epochs=30..120:10");
+    assert!(code == 0 && stdout.contains("train:\n  lr: 0.0") && stdout.contains("space: a\n"), "{stdout}");
+}
+
+#[test]
+fn blocks_of_a_file_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = repository("model_configs/yaml_blocks.yml").display().to_string();
+    let (code, stdout, _) = nasgen(folder.path(), &format!("modules --from {config}"));
+    assert!(code == 0 && stdout.contains("GhostConv") && stdout.contains("MBConv"), "{stdout}");
+    let (_, stdout, _) = nasgen(folder.path(), &format!("modules GhostConv --from {config}"));
+    assert!(stdout.contains("Half of the channels") && stdout.contains("[out, kernel?]"), "{stdout}");
+    let (code, _, stderr) = nasgen(folder.path(), "modules GhostConv");
+    assert!(code == 2 && stderr.contains("unknown module `GhostConv`"), "{stderr}");
 }

@@ -18,8 +18,8 @@ fn default_space() -> Space {
     space(DEFAULT.0, DEFAULT.1).unwrap()
 }
 
-fn sampler<'a>(space: &'a Space, blocks: &'a Blocks, seed: u64) -> Sampler<'a> {
-    Sampler { space, blocks, seed, budget: Budget::default(), input: None }
+fn sampler(space: &Space, seed: u64) -> Sampler<'_> {
+    Sampler { space, seed, budget: Budget::default(), input: None }
 }
 
 const FIXED: &str = "\
@@ -57,13 +57,12 @@ backbone:
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_for_ever() {
-    let blocks = Blocks::builtin();
     let mut text = String::new();
     for (name, source) in [("cells", DEFAULT.1), ("fixed", FIXED), ("growing", GROWING)] {
         let space = space(name, source).unwrap_or_else(|error| panic!("{error}"));
         for (seed, number) in [(0, 0), (0, 1), (7, 0)] {
             text += &format!("--- # {name} {seed} {number}\n");
-            text += &sampler(&space, &blocks, seed).sample(number).unwrap_or_else(|error| panic!("{error}")).to_yaml();
+            text += &sampler(&space, seed).sample(number).unwrap_or_else(|error| panic!("{error}")).to_yaml();
         }
     }
     golden::check("samples.yml", &text);
@@ -75,11 +74,11 @@ fn every_sample_is_a_complete_spec_within_its_budget() {
     let space = default_space();
     let budget = Budget { max_params: Some(60_000), max_macs: Some(8_000_000) };
     for number in 0..60 {
-        let sample = Sampler { budget, ..sampler(&space, &blocks, 3) }.sample(number).unwrap();
+        let sample = Sampler { budget, ..sampler(&space, 3) }.sample(number).unwrap();
         let source = SourceText { name: "sample".into(), text: sample.to_yaml() };
         let spec = ModelSpec::parse(&source, &blocks).unwrap_or_else(|error| panic!("{error}"));
         let network = Network::plan(&spec, Shape::image(3, 32, 32)).unwrap();
-        assert_eq!(network.layers, sample.network.layers);
+        assert_eq!(network.layers, sample.network.unwrap().layers);
         assert!(network.params() <= 60_000 && network.macs() <= 8_000_000);
         assert_eq!(network.classes(), Some(10));
         assert_eq!(spec.sample.unwrap()["number"], number);
@@ -88,11 +87,11 @@ fn every_sample_is_a_complete_spec_within_its_budget() {
 
 #[test]
 fn the_shipped_samples_are_those_that_their_commands_draw() {
-    let (space, blocks) = (default_space(), Blocks::builtin());
+    let space = default_space();
     for (name, seed, macs) in [("sampled_small", 11, 3_000_000), ("sampled_medium", 18, 30_000_000)] {
         let text = std::fs::read_to_string(crate::repository(&format!("model_configs/{name}.yml"))).unwrap();
         let budget = Budget { max_params: None, max_macs: Some(macs) };
-        let sample = Sampler { budget, ..sampler(&space, &blocks, seed) }.sample(0).unwrap();
+        let sample = Sampler { budget, ..sampler(&space, seed) }.sample(0).unwrap();
         assert!(text.ends_with(&format!("\n{}", sample.to_yaml())), "{name}");
     }
 }
@@ -101,7 +100,7 @@ fn the_shipped_samples_are_those_that_their_commands_draw() {
 fn the_input_that_a_budget_was_counted_for_is_in_the_file() {
     let (space, blocks) = (default_space(), Blocks::builtin());
     let budget = Budget { max_params: None, max_macs: Some(500_000) };
-    let sampler = Sampler { budget, input: Some(Shape::image(1, 16, 12)), ..sampler(&space, &blocks, 0) };
+    let sampler = Sampler { budget, input: Some(Shape::image(1, 16, 12)), ..sampler(&space, 0) };
     let sample = sampler.sample(0).unwrap();
     let source = SourceText { name: "sample".into(), text: sample.to_yaml() };
     let spec = ModelSpec::parse(&source, &blocks).unwrap();
@@ -110,8 +109,8 @@ fn the_input_that_a_budget_was_counted_for_is_in_the_file() {
 
 #[test]
 fn a_sample_depends_on_its_number_and_not_on_those_before_it() {
-    let (space, blocks) = (default_space(), Blocks::builtin());
-    let sampler = sampler(&space, &blocks, 1);
+    let space = default_space();
+    let sampler = sampler(&space, 1);
     let fifth = sampler.sample(5).unwrap().to_yaml();
     let _ = sampler.sample(4);
     assert_eq!(sampler.sample(5).unwrap().to_yaml(), fifth);
@@ -120,8 +119,8 @@ fn a_sample_depends_on_its_number_and_not_on_those_before_it() {
 
 #[test]
 fn every_choice_comes() {
-    let (space, blocks) = (default_space(), Blocks::builtin());
-    let sampler = sampler(&space, &blocks, 0);
+    let space = default_space();
+    let sampler = sampler(&space, 0);
     let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for number in 0..400 {
         let sample = sampler.sample(number).unwrap();
@@ -140,8 +139,8 @@ fn every_choice_comes() {
 
 /// Rows of a drawn file as (repeat, module).
 fn rows(text: &str, number: u64) -> Vec<(u64, String)> {
-    let (space, blocks) = (space("test", text).unwrap_or_else(|error| panic!("{error}")), Blocks::builtin());
-    let sample = sampler(&space, &blocks, 9).sample(number).unwrap_or_else(|error| panic!("{error}"));
+    let space = space("test", text).unwrap_or_else(|error| panic!("{error}"));
+    let sample = sampler(&space, 9).sample(number).unwrap_or_else(|error| panic!("{error}"));
     let rows = sample.file["backbone"].as_array().unwrap().clone();
     rows.iter().map(|row| (row[0].as_u64().unwrap(), row[1].as_str().unwrap().to_owned())).collect()
 }
@@ -184,15 +183,14 @@ fn cells_ignore_the_depth_multiple_and_other_rows_do_not() {
     let rows = rows(text, 0);
     assert_eq!(rows.iter().map(|(repeat, _)| *repeat).collect::<Vec<_>>(), [6, 2]);
     let space = space("depth", text).unwrap();
-    let blocks = Blocks::builtin();
-    assert_eq!(sampler(&space, &blocks, 0).sample(0).unwrap().file["depth_multiply"], 1.0);
+    assert_eq!(sampler(&space, 0).sample(0).unwrap().file["depth_multiply"], 1.0);
 }
 
 #[test]
 fn an_impossible_budget_says_what_the_smallest_network_was() {
-    let (space, blocks) = (default_space(), Blocks::builtin());
+    let space = default_space();
     let budget = Budget { max_params: Some(10), max_macs: None };
-    match (Sampler { budget, ..sampler(&space, &blocks, 0) }).sample(0) {
+    match (Sampler { budget, ..sampler(&space, 0) }).sample(0) {
         Err(SampleError::OverBudget { smallest, .. }) => assert!(smallest.params > 10 && smallest.params < 20_000),
         _ => panic!("10 parameters cannot be enough"),
     }
@@ -202,6 +200,7 @@ fn an_impossible_budget_says_what_the_smallest_network_was() {
 fn wrong_spaces_get_the_documented_errors() {
     let cells = |cells: &str| format!("backbone:\n  - cells: {{{cells}}}\n");
     let row = |row: &str| format!("backbone:\n  - {row}\n");
+    let rows = |head: &str, row: &str| format!("{head}\nbackbone:\n  - {row}\n");
     let modules = |modules: &str| format!("backbone:\n  - [1, Conv, [16, 3]]\nmodules: {modules}\n");
     let cases = [
         row("[1, Conv, [{int: [32, 16]}, 3]]"),
@@ -228,7 +227,29 @@ fn wrong_spaces_get_the_documented_errors() {
         modules("{Conv: {kernel: {choice: [three]}}}"),
         modules("{Conv: {out: {int: [-8, 8]}}}"),
         "spam: 1\nbackbone:\n  - [1, Conv, [16, 3]]\n".to_owned(),
-        "constraints: {}\nbackbone:\n  - [1, Conv, [16, 3]]\n".to_owned(),
+        rows("constraints: {downsamplings: [3, 4]}", "[1, Conv, [16, 3, {choice: [1, 2]}]]"),
+        rows("constraints: {min_feature: 9}\ninput_size: [32, 32]", "[2, MaxPool, [2]]"),
+        rows("constraints: {downsamplings: 1}", "{choice: [Pass, [1, MaxPool, [2, 2]]]}\n  - [1, MaxPool, [2, 2]]"),
+        rows("constraints: {downsamplings: [4, 2]}", "[1, Conv, [16, 3]]"),
+        rows("constraints: {min_feature: none, max_param: 3}", "[1, Conv, [16, 3]]"),
+        rows("constraints: {max_params: many}", "[1, Conv, [16, 3]]"),
+        row("[1, {choice: [Pass, Convv]}]"),
+        row("[1, {choice: [Conv, {Conv: {groups: {choice: [1, 2]}}}]}]"),
+        row("[1, {Conv: {out: {int: [\"16*i\", \"32*i\"], step: 16}}}]"),
+        row("[1, [Conv, DWConv]]"),
+        row("{choice: [Pass, Pass]}"),
+        row("{choice: [Pass, [1, Conv, [{int: [8, 16], name: w}, 3]]]}\n  - [1, Conv, [{ref: w}, 3]]"),
+        row("[-1, 1, Conv, [16, 3]]\n  - [1, {choice: [Pass, Conv]}]\n  - [[-1, 0], 1, Concat, []]"),
+        cells("n: {int: [1, \"j\"]}, nc: Conv, rc: MaxPool"),
+        cells("n: {int: [\"4-i\", \"2*i\"]}, nc: Conv, rc: MaxPool"),
+        cells("n: {int: [1, 3], name: depth}, nc: Conv, rc: MaxPool"),
+        cells("mode: fixed, n: 1, nc: {Conv: {out: {int: [16, \"16*i\"]}}}, rc: MaxPool"),
+        cells("n: 1, nc: {choice: [Pass, Conv]}, rc: MaxPool"),
+        modules("{DWConv: {kernel: 3}}"),
+        "train: {optimizer: {choice: [sgd, {adamw: {weight_dcay: 0.1}}]}}\nbackbone:\n  - [1, Conv, [16, 3]]\n"
+            .to_owned(),
+        "params: {x: {float: [1, 0]}}\n".to_owned(),
+        "params: {x: 1}\nconstraints: {downsamplings: 2}\n".to_owned(),
         "input_size: [32, 32]\n".to_owned(),
     ];
     let mut report = String::new();
@@ -241,8 +262,7 @@ fn wrong_spaces_get_the_documented_errors() {
 
 #[test]
 fn a_space_in_which_nothing_can_stand_says_why_with_its_own_line() {
-    let (space, blocks) =
-        (space("bad", "backbone:\n  - [1, Conv, [{choice: [16, 32]}, 99, 1, 0]]\n").unwrap(), Blocks::builtin());
-    let error = sampler(&space, &blocks, 0).sample(0).err().unwrap().to_string();
+    let space = space("bad", "backbone:\n  - [1, Conv, [{choice: [16, 32]}, 99, 1, 0]]\n").unwrap();
+    let error = sampler(&space, 0).sample(0).err().unwrap().to_string();
     assert!(error.contains("bad.yml:2:5") && error.contains("does not fit"), "{error}");
 }

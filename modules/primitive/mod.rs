@@ -2,9 +2,11 @@
 //! executors, exporters and pictures match on [`Primitive`] and derive the rest.
 
 mod convolution;
+mod custom;
 mod window;
 
 pub use convolution::Convolution;
+pub use custom::{Custom, CustomOperation};
 pub use window::{Padding, Window};
 
 use crate::{
@@ -98,6 +100,8 @@ pub enum Primitive {
         /// Whole enlargement.
         factor: usize,
     },
+    /// An operation that nasgen does not have. Only the reference executor runs it.
+    Custom(Custom),
 }
 
 /// Settings of batch normalisation.
@@ -120,6 +124,7 @@ impl Primitive {
     /// The shape that comes out, for the shapes that go in.
     pub fn output(&self, inputs: &[Shape]) -> Result<Shape> {
         let input = match (self, inputs) {
+            (Self::Custom(custom), _) => return custom.operation().output(inputs),
             (Self::Scale, [image, gate]) => return scale_output(*image, *gate),
             (Self::Add { .. }, [first, others @ ..]) if !others.is_empty() => return add_output(*first, others),
             (Self::Concat, [first, others @ ..]) => return concat_output(*first, others),
@@ -169,7 +174,7 @@ impl Primitive {
                 let [height, width] = self.image_size(input)?;
                 Ok(Shape::image(input.channels(), height.saturating_mul(factor), width.saturating_mul(factor)))
             }
-            Self::Scale | Self::Add { .. } | Self::Concat => unreachable!("handled by output()"),
+            Self::Scale | Self::Add { .. } | Self::Concat | Self::Custom(_) => unreachable!("handled by output()"),
         }
     }
 
@@ -177,12 +182,14 @@ impl Primitive {
         input.size().ok_or_else(|| Error::row(format!("{} needs an image, got a vector of {input}", self.name())))
     }
 
-    /// Multiply-adds for one image: convolutions and linear layers; all else counts 0.
+    /// Multiply-adds for one image: convolutions, linear layers, and what a custom operation says; all
+    /// else counts 0.
     pub fn macs(&self, inputs: &[Shape], output: Shape) -> u64 {
         match *self {
             Self::Convolution(convolution) => convolution.macs(inputs[0], output),
             Self::Linear { out } => inputs[0].elements().saturating_mul(out as u64),
             Self::ChannelConvolution { kernel } => output.elements().saturating_mul(kernel as u64),
+            Self::Custom(custom) => custom.operation().macs(inputs, output),
             _ => 0,
         }
     }
@@ -210,6 +217,7 @@ impl Primitive {
                 let initial = Initial::Uniform { bound: 1.0 / (kernel as f64).sqrt() };
                 vec![TensorSpec::weight(vec![1, 1, kernel], initial)]
             }
+            Self::Custom(custom) => custom.operation().tensors(inputs),
             _ => Vec::new(),
         }
     }
@@ -234,6 +242,7 @@ impl Primitive {
             Self::ChannelShuffle { .. } => "channel shuffle".into(),
             Self::ChannelConvolution { .. } => "channel convolution".into(),
             Self::Upsample { .. } => "upsample".into(),
+            Self::Custom(custom) => custom.operation().name(),
         }
     }
 }

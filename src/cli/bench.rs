@@ -5,7 +5,7 @@ use super::{
     failure::{Failure, Kind},
     output::Output,
     show::{input_shape, parse_input, plan},
-    train::{ExecutorName, executor},
+    train::{ExecutorName, executor, note_reference},
 };
 use crate::{
     bench::{Mode, Timing, measure, noise},
@@ -58,6 +58,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| Failure::new(Kind::Failed, format!("cannot start {threads} threads: {error}")))?;
 
+    note_reference(arguments.executor, &network, output);
     let batch = noise(&network.layers, arguments.batch as usize, 0);
     let mode = if arguments.train { Mode::Train } else { Mode::Infer };
     let (timing, executor) = pool.install(|| -> Result<(Timing, &'static str), Failure> {

@@ -13,6 +13,7 @@ mod predict;
 mod progress;
 mod sample;
 mod show;
+mod space;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,7 @@ struct Cli {
 
 const EXAMPLES: &str = "Examples:
   nasgen sample --max-macs 3M --out cfg.yml      draw a network
+  nasgen space my_space.yml                      how many networks a space holds
   nasgen show cfg.yml                            its layers, parameters and MACs
   nasgen train cfg.yml                           train it on the built-in images
   nasgen train cfg.yml --data photos             … on a folder of class folders
@@ -52,6 +54,7 @@ enum Command {
     Show(show::Arguments),
     Modules(modules::Arguments),
     Sample(sample::Arguments),
+    Space(space::Arguments),
     Train(Box<train::Arguments>),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
@@ -80,6 +83,7 @@ pub fn main_with(more: &[Block]) -> ExitCode {
             Command::Sample(arguments) => sample::run(&arguments, &blocks, &output),
             Command::Eval(arguments) => eval::run(&arguments, &blocks, &output),
             Command::Predict(arguments) => predict::run(&arguments, &blocks, &output),
+            Command::Space(arguments) => space::run(&arguments, &blocks, &output),
             Command::Train(arguments) => train::run(&arguments, &blocks, &output),
         });
     match result {

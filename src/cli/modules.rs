@@ -1,18 +1,29 @@
 //! `nasgen modules`: the blocks that a spec can name.
 
 use super::{failure::Failure, output::Output};
-use crate::report;
+use crate::{
+    report,
+    spec::{SourceText, with_blocks_of},
+};
 use nasgen_modules::{BlockEntry, Blocks};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 /// List the modules that a spec can name, or explain one.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The module to explain.
     name: Option<String>,
+    /// Include the blocks that this spec or space defines.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
+    let blocks = &match &arguments.from {
+        None => blocks.clone(),
+        Some(path) => with_blocks_of(&SourceText::read(path)?, blocks)?,
+    };
     match &arguments.name {
         None => {
             let all = || json!({ "modules": blocks.iter().map(to_json).collect::<Vec<_>>() });

@@ -1,5 +1,6 @@
 //! `nasgen sample`: networks drawn from a space.
 
+use super::space::read_space;
 use super::{
     failure::{Failure, Kind},
     output::Output,
@@ -8,17 +9,18 @@ use super::{
 use crate::{
     files,
     numbers::{grouped, parse_count, short},
-    space::{Budget, DEFAULT, Sample, SampleError, Sampler, Space},
-    spec::SourceText,
+    space::{Budget, Sample, SampleError, Sampler, Tuning},
+    spec::{ModelSpec, SourceText},
 };
 use nasgen_modules::{Blocks, Shape};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
 /// Draw networks from a search space.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The space's file (default: the built-in `cells`).
+    /// The space's file, or the name of a built-in one: cells (the default), lecture_fixed,
+    /// lecture_growing, lecture_free, search_model.
     space: Option<PathBuf>,
     /// Write to this file; with --count over 1, to 0001.yml, 0002.yml, … in this folder.
     #[arg(long, value_name = "PATH")]
@@ -38,16 +40,32 @@ pub(super) struct Arguments {
     /// Count for images of this shape (default: the space's input_size, else 3x32x32).
     #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
     input: Option<[usize; 3]>,
+    /// Draw again what this drawn spec's `sample:` records.
+    #[arg(long, value_name = "CONFIG", conflicts_with_all = ["seed", "count"])]
+    replay: Option<PathBuf>,
+    /// With --replay: another value for one draw; what depends on it is drawn anew.
+    #[arg(long = "set", value_name = "DRAW=VALUE", requires = "replay", value_parser = parse_change)]
+    changes: Vec<(String, Value)>,
+    /// Take the file as a fixed network and draw these training settings:
+    /// lr=1e-4..1e-1:log,epochs=30..120:10.
+    #[arg(long, value_name = "NAME=LOW..HIGH[:log|:STEP],…", requires = "space")]
+    tune: Option<Tuning>,
+}
+
+/// `s1.n=3`, `s1.nc=Conv`: the value as YAML would have it.
+fn parse_change(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("wanted DRAW=VALUE, got `{text}`"))?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((name.to_owned(), value))
 }
 
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
     if arguments.count > 1 && arguments.out.as_ref().is_none_or(|out| out.as_os_str() == "-") {
         return Err(Failure::usage("--count over 1 needs --out FOLDER"));
     }
-    let space = read_space(arguments.space.as_deref(), blocks)?;
+    let space = read_space(arguments.space.as_deref(), arguments.tune.as_ref(), blocks)?;
     let sampler = Sampler {
         space: &space,
-        blocks,
         seed: arguments.seed,
         budget: Budget { max_params: arguments.max_params, max_macs: arguments.max_macs },
         input: arguments.input.map(|[channels, height, width]| Shape::image(channels, height, width)),
@@ -57,7 +75,10 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     let mut written = Vec::new();
     let mut rejected = 0;
     for number in 0..arguments.count {
-        let sample = sampler.sample(number).map_err(infeasible)?;
+        let sample = match &arguments.replay {
+            None => sampler.sample(number).map_err(infeasible)?,
+            Some(path) => replay(&sampler, path, &arguments.changes)?,
+        };
         rejected += sample.rejected;
         match out {
             None => print_sample(&sample, output)?,
@@ -79,23 +100,22 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     output.result(|| next_steps(&written, rejected), object)
 }
 
-fn read_space(path: Option<&Path>, blocks: &Blocks) -> Result<Space, Failure> {
-    let (name, source) = match path {
-        None => {
-            let (name, text) = DEFAULT;
-            (name.to_owned(), SourceText { name: format!("{name} (built in)"), text: text.to_owned() })
-        }
-        Some(path) => {
-            let stem = path.file_stem().unwrap_or(path.as_os_str());
-            (stem.to_string_lossy().into_owned(), SourceText::read(path)?)
-        }
-    };
-    Ok(Space::parse(&name, &source, blocks)?)
+fn replay(sampler: &Sampler<'_>, path: &Path, changes: &[(String, Value)]) -> Result<Sample, Failure> {
+    let spec = ModelSpec::parse(&SourceText::read(path)?, sampler.space.blocks())?;
+    let record = spec.sample.unwrap_or_default();
+    let drawn_from = record["space"].as_str().unwrap_or_default();
+    if drawn_from != sampler.space.name {
+        let problem = format!("{} was drawn from the space `{drawn_from}`", path.display());
+        return Err(Failure::usage(format!("{problem}, not from `{}`: name its file", sampler.space.name)));
+    }
+    let changes: Map<String, Value> = changes.iter().cloned().collect();
+    sampler.replay(&record, &changes).map_err(infeasible)
 }
 
 fn infeasible(error: SampleError) -> Failure {
     match error {
         SampleError::Invalid(error) => error.into(),
+        error @ SampleError::Replay(_) => Failure::usage(error.to_string()),
         error => Failure::new(Kind::NothingFits, error.to_string()),
     }
 }
@@ -115,7 +135,7 @@ fn write(path: &Path, sample: &Sample) -> Result<(), Failure> {
 }
 
 fn describe(path: &Path, sample: &Sample) -> String {
-    let network = &sample.network;
+    let Some(network) = &sample.network else { return format!("{}: named values", path.display()) };
     format!(
         "{}: {} rows, {} parameters, {} MACs",
         path.display(),

@@ -122,7 +122,7 @@ fn begin(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &Output) -
     let mut spec = ModelSpec::parse(&source, blocks)?;
     let settings = arguments.settings.over(&spec.train)?;
     if let Some(classes) = arguments.classes {
-        spec = spec.with_classes(classes, blocks).map_err(|problem| Failure::usage(format!("--classes: {problem}")))?;
+        spec = spec.with_classes(classes).map_err(|problem| Failure::usage(format!("--classes: {problem}")))?;
     }
     if let Some([channels, height, width]) = arguments.input {
         (spec.input_channel, spec.input_size) = (channels, Some([height, width]));
@@ -131,6 +131,7 @@ fn begin(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &Output) -
     device::open(&config.device)?;
     let network = plan(&source, &spec, input_shape(&spec, None))?;
     network.notes.iter().for_each(|note| output.note(note));
+    note_reference(arguments.executor, &network, output);
 
     let parts = load(&config, &network, output)?;
     check_batch(&network, &parts, &config.settings)?;
@@ -227,6 +228,13 @@ fn go(prepared: &Prepared, from: Option<&Checkpoint>, output: &Output) -> Result
     output.result(|| report(&summary, prepared), || to_json(&summary, prepared, executor.name()))
 }
 
+/// Says that the engine cannot run the network, where nobody asked for an executor.
+pub(super) fn note_reference(name: Option<ExecutorName>, network: &Network, output: &Output) {
+    if let (None, Some(label)) = (name, network.custom_operation()) {
+        output.note(&format!("`{label}` is a custom operation: the network runs on the reference executor"));
+    }
+}
+
 /// The executor that was asked for, else the fastest that can run on the device.
 pub(super) fn executor(
     name: Option<ExecutorName>,
@@ -237,6 +245,7 @@ pub(super) fn executor(
     device: &Device,
 ) -> Result<Box<dyn Executor>, Failure> {
     let layers = &network.layers;
+    let name = name.or(network.custom_operation().map(|_| ExecutorName::Reference));
     match (name, device.is_cpu()) {
         (Some(ExecutorName::Engine), false) => {
             Err(Failure::usage("--executor engine runs on the CPU; use --executor reference on a GPU"))

@@ -165,6 +165,12 @@ impl Reference {
                 operations::channel_convolution(x, *kernel, &self.parameter(node, "weight")?)
             }
             Primitive::Upsample { factor } => operations::upsample(x, *factor),
+            Primitive::Custom(custom) => {
+                let shapes = self.layers.input_shapes(node);
+                let tensors = custom.operation().tensors(&shapes);
+                let parameters = tensors.iter().map(|tensor| self.parameter(node, &tensor.name));
+                custom.operation().forward(inputs, &parameters.collect::<Result<Vec<_>>>()?)
+            }
         }
     }
 

@@ -1,18 +1,21 @@
 //! Stages of N normal cells and a reduction cell (NASNet, Zoph et al. 2018, figure 2).
 
-use super::pattern::{Drawn, Pattern, PatternReader, is_set};
+use super::{
+    block_choice::{BlockChoice, Cell, Place, WITHOUT_STAGE, Where},
+    narrowing::Modules,
+    pattern::{Drawn, Pattern, PatternReader},
+    structure::Node as Part,
+};
 use crate::spec::{
-    Diagnostic, Span,
+    Diagnostic, Span, distribution, is_set,
     yaml::{Entry, Node, Yaml},
 };
-use nasgen_modules::{
-    Blocks, Copies, Distribution, Draw, Module, Narrowing, NetworkRules, Result, Role, Shape, Site, Trial, nearest,
-};
+use nasgen_modules::{Blocks, Distribution, Draw, Error, Result, Role, nearest};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 const KEYS: [&str; 8] = ["stages", "mode", "final_rc", "rc_first", "n", "nc", "rc", "grows"];
-const MAX_STAGES: i64 = 12;
+const MAX_STAGES: usize = 12;
 const MAX_CELLS: i64 = 100;
 
 /// A `cells:` entry of a space's backbone.
@@ -24,10 +27,10 @@ pub(super) struct Cells {
     stages: Pattern,
     mode: Mode,
     order: Order,
-    n: [i64; 2],
-    step: i64,
-    normal: Vec<String>,
-    reduction: Vec<String>,
+    /// What N is drawn from in each stage.
+    numbers: Numbers,
+    normal: BlockChoice,
+    reduction: BlockChoice,
 }
 
 /// What is drawn once, and what for each stage.
@@ -61,82 +64,102 @@ enum Order {
     BeforeEach,
 }
 
-/// A cell with its block and arguments.
-type Cell = (String, Vec<Value>);
+/// The copies of a normal cell.
+#[derive(Clone, Debug)]
+enum Numbers {
+    /// What they are drawn from in stages 1, 2, …, and the name of a shared draw.
+    Drawn { by_stage: Vec<Distribution>, name: Option<String>, span: Span },
+    /// What this name gave.
+    Reference(String),
+}
+
+/// What one resolving or describing of cells needs.
+pub(super) struct Dealing<'a> {
+    pub(super) draw: &'a mut dyn Draw,
+    pub(super) drawn: &'a mut Drawn,
+    pub(super) blocks: &'a Blocks,
+}
 
 impl Cells {
     /// Reads the map under `cells:`; what is wrong goes to the reader.
-    pub(super) fn read(yaml: &Yaml, prefix: &str, blocks: &Blocks, reader: &mut PatternReader) -> Option<Self> {
+    pub(super) fn read(
+        yaml: &Yaml,
+        prefix: &str,
+        blocks: &Blocks,
+        modules: &Modules,
+        reader: &mut PatternReader,
+    ) -> Option<Self> {
         let Some(entries) = yaml.as_map() else {
             let message = format!("cells: wanted a map with n, nc and rc, got {}", yaml.describe());
-            reader.diagnostics.push(Diagnostic::new(message).at(yaml.span));
+            reader.wrong(Diagnostic::new(message).at(yaml.span));
             return None;
         };
         for Entry { key, key_span, .. } in entries.iter().filter(|entry| !KEYS.contains(&entry.key.as_str())) {
             let help = nearest(key, KEYS).map(|near| format!("did you mean `{near}`?"));
-            reader.diagnostics.push(Diagnostic::new(format!("cells: unknown key `{key}`")).at(*key_span).help(help));
+            reader.wrong(Diagnostic::new(format!("cells: unknown key `{key}`")).at(*key_span).help(help));
         }
-        let parts = CellsReader { yaml, blocks, prefix };
+        let parts = CellsReader { yaml, prefix };
         let before = reader.diagnostics.len();
-        let mut keep = |result: Result<(), Diagnostic>| reader.diagnostics.extend(result.err());
-        let (mode, order, numbers) = (parts.mode(), parts.order(), parts.numbers());
-        let (normal, reduction) = (parts.names("nc", Role::NormalCell), parts.names("rc", Role::ReductionCell));
-        keep(mode.as_ref().map(drop).map_err(Clone::clone));
-        keep(order.as_ref().map(drop).map_err(Clone::clone));
-        keep(numbers.as_ref().map(drop).map_err(Clone::clone));
-        keep(normal.as_ref().map(drop).map_err(Clone::clone));
-        keep(reduction.as_ref().map(drop).map_err(Clone::clone));
-        let stages = parts.stages(reader);
+        let (mode, order) = (reader.keep(parts.mode()), reader.keep(parts.order()));
+        let (stages, most_stages) = parts.stages(reader);
+        let known_mode = mode.unwrap_or(Mode::Free);
+        let numbers = parts.numbers(known_mode, most_stages, reader);
+        let numbers = reader.keep(numbers);
+        let cell_stages = if known_mode == Mode::Free { 1..=most_stages } else { WITHOUT_STAGE };
+        let mut cell = |key: &str, role: Role, noun: &str| {
+            let yaml = parts.required(key);
+            let yaml = reader.keep(yaml)?;
+            let place = Place { noun, role, stages: cell_stages.clone(), draws_single: true };
+            BlockChoice::read(yaml, &place, blocks, modules, reader)
+        };
+        let normal = cell("nc", Role::NormalCell, "cells.nc");
+        let reduction = cell("rc", Role::ReductionCell, "cells.rc");
         if reader.diagnostics.len() > before {
             return None;
         }
-        let ([low, high], step) = numbers.ok()?;
         Some(Self {
             span: yaml.span,
             prefix: prefix.to_owned(),
             stages,
-            mode: mode.ok()?,
-            order: order.ok()?,
-            n: [low, high],
-            step,
-            normal: normal.ok()?,
-            reduction: reduction.ok()?,
+            mode: mode?,
+            order: order?,
+            numbers: numbers?,
+            normal: normal?,
+            reduction: reduction?,
         })
     }
 
+    fn scope(&self, stage: usize) -> String {
+        match stage {
+            0 => format!("{}cells", self.prefix),
+            stage => format!("{}s{stage}", self.prefix),
+        }
+    }
+
     /// Draws the cells and writes them as rows.
-    pub(super) fn resolve(
-        &self,
-        draw: &mut dyn Draw,
-        drawn: &mut Drawn,
-        blocks: &Blocks,
-        narrowing: &Narrowing,
-    ) -> Result<Vec<Yaml>> {
-        let stages = self.stages.resolve(draw, drawn)?.as_i64().unwrap_or(1).clamp(1, MAX_STAGES);
-        let mut dealer = Dealer { cells: self, draw, blocks, narrowing };
+    pub(super) fn resolve(&self, dealing: &mut Dealing<'_>) -> Result<Vec<Yaml>> {
+        let stages = self.stages.resolve(dealing.draw, dealing.drawn)?.as_i64().unwrap_or(1);
+        let stages = (stages as usize).clamp(1, MAX_STAGES);
         let shared = match self.mode {
             Mode::Free => None,
-            Mode::Fixed | Mode::Growing(_) => Some(dealer.pair(&format!("{}cells", self.prefix), true)?),
+            Mode::Fixed | Mode::Growing(_) => Some(self.pair(dealing, 0, true)?),
         };
-        let mut rows = Vec::new();
-        let mut last_n = self.n[0];
         let shared_n = match self.mode {
-            Mode::Fixed => Some(dealer.n(&format!("{}cells", self.prefix), self.n)?),
+            Mode::Fixed => Some(self.number(dealing, 0, None)?),
             Mode::Growing(_) | Mode::Free => None,
         };
+        let mut rows = Vec::new();
+        let mut last_n = None;
         for stage in 1..=stages {
-            let scope = format!("{}s{stage}", self.prefix);
-            let reduces = self.order != Order::Between || stage < stages;
-            let n = match (shared_n, self.mode) {
-                (Some(n), _) => n,
-                (None, Mode::Growing(Growth::Scale)) => dealer.n(&scope, self.n.map(|bound| bound * stage))?,
-                (None, Mode::Growing(Growth::Nondecreasing)) => dealer.n(&scope, [last_n, self.n[1]])?,
-                (None, _) => dealer.n(&scope, self.n)?,
+            let reduces = self.reduces(stage, stages);
+            let n = match shared_n {
+                Some(n) => n,
+                None => self.number(dealing, stage, last_n)?,
             };
-            last_n = n;
+            last_n = (self.mode == Mode::Growing(Growth::Nondecreasing)).then_some(n);
             let (normal, reduction) = match &shared {
                 Some(pair) => pair.clone(),
-                None => dealer.pair(&scope, reduces)?,
+                None => self.pair(dealing, stage, reduces)?,
             };
             let normal_row = row(n, &normal);
             let reduction_row = row(1, &reduction);
@@ -148,80 +171,175 @@ impl Cells {
         }
         Ok(rows.iter().map(|row| Yaml::from_json(row, self.span)).collect())
     }
+
+    fn reduces(&self, stage: usize, stages: usize) -> bool {
+        self.order != Order::Between || stage < stages
+    }
+
+    /// The name of N's draw in `stage` (0: shared) and what it is drawn from.
+    fn number_draw(&self, stage: usize) -> Option<(String, &Distribution, Span)> {
+        match &self.numbers {
+            Numbers::Reference(_) => None,
+            Numbers::Drawn { by_stage, name, span } => {
+                let name = name.clone().unwrap_or_else(|| format!("{}.n", self.scope(stage)));
+                Some((name, &by_stage[stage.max(1) - 1], *span))
+            }
+        }
+    }
+
+    fn number(&self, dealing: &mut Dealing<'_>, stage: usize, least: Option<i64>) -> Result<i64> {
+        let Some((name, distribution, span)) = self.number_draw(stage) else {
+            let Numbers::Reference(name) = &self.numbers else { return Ok(1) };
+            return Ok(dealing.drawn.get(name).and_then(Yaml::as_i64).unwrap_or(1).clamp(1, MAX_CELLS));
+        };
+        let factors = least.map(|least| factors_from(distribution, least));
+        if factors.as_ref().is_some_and(|factors| factors.iter().all(|factor| *factor == 0.0)) {
+            return Err(Error::row(format!("cells.n: stage {stage} cannot have as many cells as the one before")));
+        }
+        let value = dealing.draw.draw_among(&name, distribution, factors.as_deref())?;
+        dealing.drawn.insert(name, Yaml::from_json(&value, span));
+        Ok(value.as_i64().unwrap_or(1))
+    }
+
+    /// A normal cell and, if one is needed, a reduction cell.
+    fn pair(&self, dealing: &mut Dealing<'_>, stage: usize, reduces: bool) -> Result<(Cell, Cell)> {
+        let mut cell = |choice: &BlockChoice, key: &str, role: Role| {
+            let scope = format!("{}.{key}", self.scope(stage));
+            let at = Where { scope: &scope, role, stage };
+            Ok(choice.draw(dealing.draw, dealing.drawn, dealing.blocks, &at)?.unwrap_or_default())
+        };
+        let normal = cell(&self.normal, "nc", Role::NormalCell)?;
+        let reduction = if reduces { cell(&self.reduction, "rc", Role::ReductionCell)? } else { Cell::default() };
+        Ok((normal, reduction))
+    }
+
+    /// What is drawn, and where it halves the image.
+    pub(super) fn structure(&self, blocks: &Blocks, baseline: &Drawn) -> Arc<Part> {
+        let body = |stages: usize| self.structure_of(stages, blocks, baseline);
+        match &self.stages {
+            Pattern::Set(set) => {
+                let stages = |value: Value| body(value.as_u64().unwrap_or(1) as usize);
+                let values = set.distribution.values(MAX_STAGES as u64).unwrap_or_default();
+                let branches = values.into_iter().map(stages).collect();
+                Part::branching(&set.name, &set.distribution, set.span, set.spans.clone(), Some(branches))
+            }
+            Pattern::Reference(name) => body(baseline.get(name).and_then(Yaml::as_i64).unwrap_or(1) as usize),
+            Pattern::Fixed(yaml) => body(yaml.as_i64().unwrap_or(1) as usize),
+            Pattern::List(..) | Pattern::Map(..) => Arc::new(Part::Impossible),
+        }
+    }
+
+    fn structure_of(&self, stages: usize, blocks: &Blocks, baseline: &Drawn) -> Arc<Part> {
+        let pair = |stage: usize, reduces: bool| {
+            let part = |choice: &BlockChoice, key: &str, role: Role| {
+                let scope = format!("{}.{key}", self.scope(stage));
+                choice.structure(blocks, baseline, &Where { scope: &scope, role, stage })
+            };
+            let mut parts = vec![part(&self.normal, "nc", Role::NormalCell)];
+            if reduces {
+                parts.push(part(&self.reduction, "rc", Role::ReductionCell));
+            }
+            Part::sequence(parts)
+        };
+        let number = |stage: usize| {
+            let draw = self.number_draw(stage);
+            draw.map_or(Arc::new(Part::Nothing), |(name, distribution, span)| Part::leaf(&name, distribution, span))
+        };
+        let strides = (1..=stages).filter(|stage| self.reduces(*stage, stages)).count();
+        let mut parts = match self.mode {
+            Mode::Fixed => vec![pair(0, true), number(0)],
+            Mode::Growing(Growth::Scale) => std::iter::once(pair(0, true)).chain((1..=stages).map(number)).collect(),
+            Mode::Growing(Growth::Nondecreasing) => {
+                vec![pair(0, true), self.rising_numbers(1, stages, i64::MIN, &mut HashMap::new())]
+            }
+            Mode::Free => {
+                (1..=stages).flat_map(|stage| [number(stage), pair(stage, self.reduces(stage, stages))]).collect()
+            }
+        };
+        if strides > 0 {
+            parts.push(Arc::new(Part::Strides(strides)));
+        }
+        Part::sequence(parts)
+    }
+
+    /// The draws of N from `stage` on, where none is below `least`; stages that begin alike are one.
+    fn rising_numbers(
+        &self,
+        stage: usize,
+        stages: usize,
+        least: i64,
+        known: &mut HashMap<(usize, i64), Arc<Part>>,
+    ) -> Arc<Part> {
+        if stage > stages {
+            return Arc::new(Part::Nothing);
+        }
+        if let Some(part) = known.get(&(stage, least)) {
+            return part.clone();
+        }
+        let Some((name, distribution, span)) = self.number_draw(stage) else { return Arc::new(Part::Nothing) };
+        let branch = |value: Value| match value.as_i64() {
+            Some(n) if n >= least => self.rising_numbers(stage + 1, stages, n, known),
+            _ => Arc::new(Part::Impossible),
+        };
+        let values = distribution.values(MAX_CELLS as u64).unwrap_or_default();
+        let branches = values.into_iter().map(branch).collect();
+        let factors = factors_from(distribution, least);
+        let part = match factors.iter().any(|factor| *factor > 0.0) {
+            true => Part::restricted(&name, distribution, span, &factors, branches),
+            // The stage before drew more cells than this one can have.
+            false => Arc::new(Part::Impossible),
+        };
+        known.insert((stage, least), part.clone());
+        part
+    }
+}
+
+/// 1 for the values from `least` on.
+fn factors_from(distribution: &Distribution, least: i64) -> Vec<f64> {
+    let values = distribution.values(MAX_CELLS as u64).unwrap_or_default();
+    values.iter().map(|value| if value.as_i64() >= Some(least) { 1.0 } else { 0.0 }).collect()
 }
 
 fn row(repeat: i64, (block, arguments): &Cell) -> Value {
     json!([repeat, block, arguments])
 }
 
-/// Draws for one sample.
-struct Dealer<'a> {
-    cells: &'a Cells,
-    draw: &'a mut dyn Draw,
-    blocks: &'a Blocks,
-    narrowing: &'a Narrowing,
-}
-
-impl Dealer<'_> {
-    fn n(&mut self, scope: &str, [low, high]: [i64; 2]) -> Result<i64> {
-        let step = self.cells.step;
-        let high = low + (high - low) / step * step;
-        let distribution = Distribution::Int { low, high, step, log: false };
-        Ok(self.draw.draw(&format!("{scope}.n"), &distribution)?.as_i64().unwrap_or(low))
-    }
-
-    /// A normal cell and, if one is needed, a reduction cell.
-    fn pair(&mut self, scope: &str, reduces: bool) -> Result<(Cell, Cell)> {
-        let normal = self.cell(&format!("{scope}.nc"), &self.cells.normal, Role::NormalCell)?;
-        let reduction = match reduces {
-            true => self.cell(&format!("{scope}.rc"), &self.cells.reduction, Role::ReductionCell)?,
-            false => (String::new(), Vec::new()),
-        };
-        Ok((normal, reduction))
-    }
-
-    fn cell(&mut self, scope: &str, names: &[String], role: Role) -> Result<Cell> {
-        let choices = names.iter().map(|name| Value::String(name.clone())).collect();
-        let name = self.draw.draw(scope, &Distribution::Choice(choices))?;
-        let block = self.blocks.get(name.as_str().unwrap_or_default())?;
-        let mut trial = Trial::new(self.draw, scope, block.name(), self.narrowing);
-        let module = block.suggest(&mut trial, &site_of(role))?;
-        Ok((block.name().to_owned(), block.list(&*module)))
-    }
-}
-
-/// A site of that role; draws see nothing of it but the role.
-pub(super) fn site_of(role: Role) -> Site {
-    Site { inputs: vec![Shape::image(16, 32, 32)], copy: Copies::ONE, role, network: NetworkRules::default() }
-}
-
 struct CellsReader<'a> {
     yaml: &'a Yaml,
-    blocks: &'a Blocks,
     prefix: &'a str,
 }
 
 impl CellsReader<'_> {
-    fn stages(&self, reader: &mut PatternReader) -> Pattern {
+    /// The number of stages, and the most there can be.
+    fn stages(&self, reader: &mut PatternReader) -> (Pattern, usize) {
         let Some(yaml) = self.yaml.get("stages") else {
-            return Pattern::Fixed(Yaml::from_json(&json!(3), self.yaml.span));
+            return (Pattern::Fixed(Yaml::from_json(&json!(3), self.yaml.span)), 3);
         };
+        let before = reader.diagnostics.len();
         let pattern = reader.read(yaml, &format!("{}stages", self.prefix));
-        let in_range = |value: &Value| value.as_i64().is_some_and(|stages| (1..=MAX_STAGES).contains(&stages));
-        let fits = match &pattern {
-            Pattern::Fixed(yaml) => in_range(&yaml.to_json()),
-            Pattern::Set(set) => match &set.distribution {
-                Distribution::Choice(values) => values.iter().all(in_range),
-                Distribution::Int { low, high, .. } => *low >= 1 && *high <= MAX_STAGES,
-                Distribution::Float { .. } => false,
-            },
-            _ => false,
+        let in_range = |value: &Value| value.as_u64().is_some_and(|stages| (1..=MAX_STAGES as u64).contains(&stages));
+        let values = match &pattern {
+            Pattern::Fixed(yaml) => Some(vec![yaml.to_json()]),
+            Pattern::Set(set) => set.distribution.values(MAX_STAGES as u64),
+            Pattern::Reference(name) => {
+                let ends = reader.baselines.iter().filter_map(|drawn| drawn.get(name));
+                Some(ends.map(Yaml::to_json).collect())
+            }
+            Pattern::List(..) | Pattern::Map(..) => None,
         };
-        if !fits {
-            let message = format!("cells.stages: wanted whole numbers from 1 to {MAX_STAGES}, got {}", yaml.describe());
-            reader.diagnostics.push(Diagnostic::new(message).at(yaml.span));
+        match values {
+            Some(values) if values.iter().all(in_range) => {
+                (pattern, values.iter().filter_map(Value::as_u64).max().unwrap_or(1) as usize)
+            }
+            _ => {
+                if reader.diagnostics.len() == before {
+                    let message =
+                        format!("cells.stages: wanted whole numbers from 1 to {MAX_STAGES}, got {}", yaml.describe());
+                    reader.wrong(Diagnostic::new(message).at(yaml.span));
+                }
+                (pattern, 1)
+            }
         }
-        pattern
     }
 
     fn mode(&self) -> Result<Mode, Diagnostic> {
@@ -257,42 +375,64 @@ impl CellsReader<'_> {
         }
     }
 
-    /// The range of N and its step.
-    fn numbers(&self) -> Result<([i64; 2], i64), Diagnostic> {
+    /// What N is drawn from in each stage.
+    fn numbers(&self, mode: Mode, stages: usize, reader: &mut PatternReader) -> Result<Numbers, Diagnostic> {
         let yaml = self.required("n")?;
-        let range = match (&yaml.node, yaml.as_i64()) {
-            (_, Some(n)) => Some(([n, n], 1)),
-            (Node::Map(entries), _) if is_set(entries) => int_range(yaml),
-            _ => None,
+        let span = yaml.span;
+        let is_set = yaml.as_map().is_some_and(is_set);
+        if is_set && let Some(name) = reader.reference(yaml)? {
+            return Ok(Numbers::Reference(name));
+        }
+        let name = match yaml.get("name").filter(|_| is_set) {
+            Some(_) if mode != Mode::Fixed => {
+                let message = "cells.n: drawn for each stage, so it cannot have one name";
+                return Err(Diagnostic::new(message).at(span));
+            }
+            Some(_) => Some(reader.name(yaml, "")?),
+            None => None,
         };
-        range.filter(|([low, high], _)| *low >= 1 && *high <= MAX_CELLS).ok_or_else(|| {
-            let message = format!("cells.n: wanted a whole number or {{int: [low, high]}}, from 1 to {MAX_CELLS}");
-            Diagnostic::new(message).at(yaml.span)
-        })
-    }
-
-    /// The blocks that a cell may be; each must be able to play its part.
-    fn names(&self, key: &str, role: Role) -> Result<Vec<String>, Diagnostic> {
-        let yaml = self.required(key)?;
-        let options = yaml.get("choice").unwrap_or(yaml);
-        let options = options.as_list().unwrap_or(std::slice::from_ref(options));
-        if options.is_empty() {
-            return Err(Diagnostic::new(format!("cells.{key}: wanted at least one module")).at(yaml.span));
-        }
-        let mut names = Vec::new();
-        for option in options {
-            let Some(name) = option.as_str() else {
-                let message = format!("cells.{key}: wanted the name of a module, got {}", option.describe());
-                return Err(Diagnostic::new(message).at(option.span));
+        let of_stage = |stage: usize| {
+            let distribution = match yaml.as_i64() {
+                Some(n) => Distribution::Int { low: n, high: n, step: 1, log: false },
+                None if is_set => distribution(yaml, (mode != Mode::Fixed).then_some(stage))?,
+                None => return Err(wrong_number(span)),
             };
-            let at = |error: nasgen_modules::Error| {
-                Diagnostic::new(format!("cells.{key}: {}", error.message)).at(option.span).help(error.help)
+            let distribution = match (mode, distribution) {
+                (Mode::Growing(Growth::Scale), Distribution::Int { low, high, step, log }) => {
+                    let [low, high] = [low, high].map(|bound| bound.saturating_mul(stage as i64));
+                    Distribution::Int {
+                        low,
+                        high: low.saturating_add((high.saturating_sub(low)) / step * step),
+                        step,
+                        log,
+                    }
+                }
+                (_, distribution) => distribution,
             };
-            let block = self.blocks.get(name).map_err(at)?;
-            try_out(block, role).map_err(at)?;
-            names.push(name.to_owned());
+            Ok(distribution)
+        };
+        let in_range = |value: &Value| value.as_i64().is_some_and(|n| (1..=MAX_CELLS).contains(&n));
+        let mut by_stage = Vec::new();
+        for stage in 1..=stages {
+            // A range that grows is checked as it is written.
+            let written =
+                if mode == Mode::Growing(Growth::Scale) && stage > 1 { &by_stage[0] } else { &of_stage(stage)? };
+            let values = written.values(MAX_CELLS as u64).unwrap_or_default();
+            if values.is_empty() || !values.iter().all(in_range) {
+                return Err(wrong_number(span));
+            }
+            by_stage.push(of_stage(stage)?);
         }
-        Ok(names)
+        if let Some(name) = &name {
+            reader.claim(name, span)?;
+        }
+        for (last, baseline) in reader.baselines.iter_mut().enumerate() {
+            let index = if last == 1 { by_stage[0].count().unwrap_or(1) - 1 } else { 0 };
+            if let Some(name) = &name {
+                baseline.insert(name.clone(), Yaml::from_json(&by_stage[0].value(index), span));
+            }
+        }
+        Ok(Numbers::Drawn { by_stage, name, span })
     }
 
     fn required(&self, key: &str) -> Result<&Yaml, Diagnostic> {
@@ -301,22 +441,7 @@ impl CellsReader<'_> {
     }
 }
 
-/// `{int: [low, high], step: s}`.
-fn int_range(yaml: &Yaml) -> Option<([i64; 2], i64)> {
-    let step = match yaml.get("step") {
-        None => 1,
-        Some(step) => step.as_i64().filter(|step| *step > 0)?,
-    };
-    match yaml.get("int")?.as_list()? {
-        [low, high] => Some(([low.as_i64()?, high.as_i64()?], step)).filter(|([low, high], _)| low <= high),
-        _ => None,
-    }
-}
-
-/// Whether a block can play `role` at all.
-fn try_out(block: &nasgen_modules::BlockEntry, role: Role) -> Result<Arc<dyn Module>> {
-    let mut draw = super::random::RandomDraw::new(crate::chance::Chance::new(0, "try out", 0));
-    let narrowing = Narrowing::new();
-    let mut trial = Trial::new(&mut draw, "", block.name(), &narrowing);
-    block.suggest(&mut trial, &site_of(role))
+fn wrong_number(span: Span) -> Diagnostic {
+    let message = format!("cells.n: wanted a whole number or {{int: [low, high]}}, from 1 to {MAX_CELLS}");
+    Diagnostic::new(message).at(span)
 }

@@ -1,35 +1,57 @@
 //! Search spaces: model specs in which any value may be a set of values.
 
+mod block_choice;
 mod cells;
+mod constraints;
 mod narrowing;
 mod pattern;
 mod random;
+mod replay;
+mod rows;
 mod sample;
+mod structure;
+mod survey;
+mod tune;
 
 pub use random::RandomDraw;
+pub use replay::Replay;
 pub use sample::{Attempt, Budget, Cost, MAX_ATTEMPTS, Sample, SampleError, Sampler};
+pub use survey::{Count, Extreme, Survey, Surveyor, ValueShare};
+pub use tune::Tuning;
 
 use crate::{
     chance::Chance,
     spec::{
-        Diagnostic, KEYS, ModelSpec, SourceText, SpecError, scaled_repeat,
+        Diagnostic, KEYS, ModelSpec, SourceText, Span, SpecError, is_set, scaled_repeat, sides, with_definitions,
         yaml::{self, Entry, Node, Yaml},
     },
 };
-use cells::Cells;
-use nasgen_modules::{Blocks, Draw, Narrowing, Result, nearest};
+use cells::Dealing;
+use constraints::{Constraints, Placement, impossible_parts};
+use narrowing::Modules;
+use nasgen_modules::{Blocks, Draw, Error, Place, Result, Shape, nearest};
 use pattern::{Drawn, Pattern, PatternReader};
-use serde_json::json;
+use rows::{RowPattern, Rows, RowsReader};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use structure::{Goal, Node as Part, Recorder};
 
 /// The space that `nasgen sample` draws from when none is named.
 pub const DEFAULT: (&str, &str) = ("cells", include_str!("../../model_configs/spaces/cells.yml"));
 
+/// The spaces that can be named without a file: names and texts.
+pub const SHIPPED: [(&str, &str); 5] = [
+    DEFAULT,
+    ("lecture_fixed", include_str!("../../model_configs/spaces/lecture_fixed.yml")),
+    ("lecture_growing", include_str!("../../model_configs/spaces/lecture_growing.yml")),
+    ("lecture_free", include_str!("../../model_configs/spaces/lecture_free.yml")),
+    ("search_model", include_str!("../../model_configs/spaces/search_model.yml")),
+];
+
 /// Draws that try out a space when it is read.
 const TRIES: u64 = 64;
 /// Keys that a space has beside those of a spec.
-const SPACE_KEYS: [&str; 1] = ["modules"];
-/// Keys of the language that no version understands yet.
-const LATER_KEYS: [&str; 3] = ["constraints", "params", "blocks"];
+const SPACE_KEYS: [&str; 2] = ["modules", "constraints"];
 
 /// A set of model specs.
 #[derive(Clone)]
@@ -37,8 +59,18 @@ pub struct Space {
     /// What messages and samples call it.
     pub name: String,
     source: SourceText,
+    blocks: Blocks,
     entries: Vec<SpaceEntry>,
-    narrowing: Narrowing,
+    constraints: Constraints,
+    /// What each entry draws, in order.
+    parts: Vec<Arc<Part>>,
+    /// Those of them that decide about the network, not about its training.
+    network_parts: Vec<Arc<Part>>,
+    /// Sizes that the space gives its images, one for each class of the parts; `None` if unknown.
+    sizes: Vec<Option<[usize; 2]>>,
+    /// How strides are placed; `None` where nothing asks for it, or where draws that other places
+    /// refer to decide about strides.
+    placement: Option<Placement>,
 }
 
 #[derive(Clone)]
@@ -53,10 +85,10 @@ enum EntryPattern {
     Rows(Vec<RowPattern>),
 }
 
-#[derive(Clone)]
-enum RowPattern {
-    Row(Pattern),
-    Cells(Cells),
+/// One spec of a space, as a tree whose places are those of the space's file, and how it was drawn.
+struct Resolved {
+    tree: Yaml,
+    draws: Map<String, Value>,
 }
 
 impl Space {
@@ -66,28 +98,50 @@ impl Space {
     /// With the user's lines and carets.
     pub fn parse(name: &str, source: &SourceText, blocks: &Blocks) -> Result<Self, SpecError> {
         let tree = yaml::parse(&source.text).map_err(|diagnostic| source.error(vec![diagnostic]))?;
+        Self::read(name, source, &tree, blocks)
+    }
+
+    /// A fixed spec whose training settings are sets.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn tune(name: &str, source: &SourceText, tuning: &Tuning, blocks: &Blocks) -> Result<Self, SpecError> {
+        let mut tree = yaml::parse(&source.text).map_err(|diagnostic| source.error(vec![diagnostic]))?;
+        tuning.apply(&mut tree).map_err(|diagnostic| source.error(vec![diagnostic]))?;
+        Self::read(name, source, &tree, blocks)
+    }
+
+    fn read(name: &str, source: &SourceText, tree: &Yaml, blocks: &Blocks) -> Result<Self, SpecError> {
+        let failed = |mut diagnostics: Vec<Diagnostic>| {
+            diagnostics.sort_by_key(|diagnostic| diagnostic.span.unwrap_or_default().start);
+            source.error(diagnostics)
+        };
+        let blocks = &with_definitions(tree, blocks).map_err(failed)?;
         let mut reader = PatternReader::default();
-        let space = Self::read(name, source, &tree, blocks, &mut reader);
-        match space {
-            Some(space) if reader.diagnostics.is_empty() => space.try_out(blocks),
-            _ => {
-                reader.diagnostics.sort_by_key(|diagnostic| diagnostic.span.unwrap_or_default().start);
-                Err(source.error(reader.diagnostics))
-            }
-        }
+        let space = SpaceReader { blocks, reader: &mut reader }.space(name, source, tree);
+        let space = match space {
+            Some(space) if reader.diagnostics.is_empty() => space,
+            _ => return Err(failed(reader.diagnostics)),
+        };
+        space.try_out()?;
+        let impossible = impossible_parts(&space.parts, &space.goal(None), &space.constraints);
+        if impossible.is_empty() { Ok(space) } else { Err(failed(impossible)) }
     }
 
     /// Draws a few specs: a value that no spec may have is a mistake in the space, and most show at
     /// once.
-    fn try_out(self, blocks: &Blocks) -> Result<Self, SpecError> {
+    fn try_out(&self) -> Result<(), SpecError> {
+        if !self.has_network() {
+            return Ok(());
+        }
         for number in 0..TRIES {
             let mut draw = RandomDraw::new(Chance::new(0, "try out", number));
-            let Ok(tree) = self.resolve(&mut draw, blocks) else { continue };
-            if let Err(mistakes) = ModelSpec::read(&tree, blocks) {
+            let Ok(Resolved { tree, .. }) = self.resolve(&mut draw, None) else { continue };
+            if let Err(mistakes) = ModelSpec::read_defined(&tree, &self.blocks) {
                 return Err(self.source.error(mistakes));
             }
         }
-        Ok(self)
+        Ok(())
     }
 
     /// The text that diagnostics of its samples point into.
@@ -95,61 +149,55 @@ impl Space {
         &self.source
     }
 
-    fn read(name: &str, source: &SourceText, tree: &Yaml, blocks: &Blocks, reader: &mut PatternReader) -> Option<Self> {
-        let Some(entries) = tree.as_map() else {
-            let message = format!("a space is a map with `backbone:`, got {}", tree.describe());
-            reader.diagnostics.push(Diagnostic::new(message).at(tree.span));
-            return None;
-        };
-        if tree.get("backbone").is_none() {
-            let message = "missing key `backbone`: the list of the network's rows";
-            reader.diagnostics.push(Diagnostic::new(message).at(tree.span));
-        }
-        let mut space =
-            Self { name: name.to_owned(), source: source.clone(), entries: Vec::new(), narrowing: Narrowing::new() };
-        let mut cells = 0;
-        for entry in entries {
-            match entry.key.as_str() {
-                "modules" => space.narrowing = narrowing::read(&entry.value, blocks, reader),
-                "sample" => {}
-                "backbone" | "head" => {
-                    let rows = read_rows(entry, blocks, reader, &mut cells);
-                    space.entries.push(SpaceEntry { entry: entry.clone(), value: EntryPattern::Rows(rows) });
-                }
-                key if KEYS.contains(&key) => {
-                    let value = EntryPattern::Value(reader.read(&entry.value, key));
-                    space.entries.push(SpaceEntry { entry: entry.clone(), value });
-                }
-                _ => reader.diagnostics.push(unknown_key(entry)),
-            }
-        }
-        Some(space)
+    /// What its rows can name.
+    pub fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
-    /// One spec of the space, as a tree whose places are those of the space's file.
-    fn resolve(&self, draw: &mut dyn Draw, blocks: &Blocks) -> Result<Yaml> {
+    /// Whether it gives networks, or only named values (`params:`).
+    pub fn has_network(&self) -> bool {
+        self.entries.iter().any(|entry| entry.entry.key == "backbone")
+    }
+
+    /// What strides must come to, for images of that shape if it is not the space's own.
+    fn goal(&self, input: Option<Shape>) -> Goal {
+        match input.and_then(Shape::size) {
+            None => self.constraints.goal(&self.sizes),
+            Some(size) => self.constraints.goal(&vec![Some(size); self.sizes.len()]),
+        }
+    }
+
+    fn resolve(&self, draw: &mut dyn Draw, input: Option<Shape>) -> Result<Resolved> {
+        let placed = match (&self.placement, input) {
+            (None, _) => Default::default(),
+            (Some(placement), None) => placement.place(draw)?,
+            (Some(_), input) => Placement::new(&self.parts, self.goal(input)).place(draw)?,
+        };
+        let mut recorder = Recorder::new(placed, draw);
+        let tree = self.resolve_with(&mut recorder)?;
+        Ok(Resolved { tree, draws: recorder.draws })
+    }
+
+    fn resolve_with(&self, draw: &mut dyn Draw) -> Result<Yaml> {
         let mut drawn = Drawn::new();
         let mut entries = Vec::new();
         let mut has_cells = false;
         let mut plain_rows = Vec::new();
         for SpaceEntry { entry, value } in &self.entries {
             let value = match value {
-                EntryPattern::Value(pattern) => pattern.resolve(draw, &mut drawn)?,
+                EntryPattern::Value(pattern) => {
+                    let value = pattern.resolve(draw, &mut drawn)?;
+                    if entry.key == "train" { flat_settings(value)? } else { value }
+                }
                 EntryPattern::Rows(patterns) => {
-                    let mut rows = Vec::new();
+                    let mut rows = Rows::default();
+                    let mut dealing = Dealing { draw, drawn: &mut drawn, blocks: &self.blocks };
                     for pattern in patterns {
-                        match pattern {
-                            RowPattern::Row(pattern) => {
-                                plain_rows.push((entries.len(), rows.len()));
-                                rows.push(pattern.resolve(draw, &mut drawn)?);
-                            }
-                            RowPattern::Cells(cells) => {
-                                has_cells = true;
-                                rows.extend(cells.resolve(draw, &mut drawn, blocks, &self.narrowing)?);
-                            }
-                        }
+                        pattern.resolve(&mut dealing, &mut rows)?;
                     }
-                    Yaml { span: entry.value.span, node: Node::List(rows) }
+                    has_cells |= rows.has_cells;
+                    plain_rows.extend(rows.plain.iter().map(|row| (entries.len(), *row)));
+                    Yaml { span: entry.value.span, node: Node::List(rows.rows) }
                 }
             };
             entries.push(Entry { value, ..entry.clone() });
@@ -157,8 +205,36 @@ impl Space {
         if has_cells {
             apply_depth(&mut entries, &plain_rows);
         }
+        // A head whose rows are all absent is no head.
+        entries.retain(|entry| entry.key != "head" || entry.value.as_list().is_none_or(|rows| !rows.is_empty()));
         let span = entries.first().map_or_else(Default::default, |entry| entry.key_span);
         Ok(Yaml { span, node: Node::Map(entries) })
+    }
+}
+
+/// Settings that came with a choice, `optimizer: {adamw: {weight_decay: …}}`, beside the others.
+fn flat_settings(settings: Yaml) -> Result<Yaml> {
+    let Node::Map(entries) = settings.node else { return Ok(settings) };
+    let mut flat: Vec<Entry> = Vec::new();
+    for Entry { key, key_span, value } in entries {
+        let value = match value.node {
+            Node::Map(mut chosen) if chosen.len() == 1 && chosen[0].value.as_map().is_some() => {
+                let word = chosen.swap_remove(0);
+                let own = word.value.as_map().unwrap_or_default().to_vec();
+                flat.push(Entry { key, key_span, value: Yaml::from_json(&json!(word.key), word.key_span) });
+                flat.extend(own);
+                continue;
+            }
+            node => Yaml { span: value.span, node },
+        };
+        flat.push(Entry { key, key_span, value });
+    }
+    match (1..flat.len()).find(|index| flat[..*index].iter().any(|entry| entry.key == flat[*index].key)) {
+        None => Ok(Yaml { span: settings.span, node: Node::Map(flat) }),
+        Some(twin) => {
+            let name = &flat[twin].key;
+            Err(Error::argument(name, "train sets it twice: by itself, and with the value of another setting"))
+        }
     }
 }
 
@@ -185,11 +261,177 @@ fn apply_depth(entries: &mut [Entry], rows: &[(usize, usize)]) {
     }
 }
 
+/// Reads one space.
+struct SpaceReader<'a> {
+    blocks: &'a Blocks,
+    reader: &'a mut PatternReader,
+}
+
+impl SpaceReader<'_> {
+    fn space(&mut self, name: &str, source: &SourceText, tree: &Yaml) -> Option<Space> {
+        let Some(entries) = tree.as_map() else {
+            let message = format!("a space is a map with `backbone:`, got {}", tree.describe());
+            self.reader.wrong(Diagnostic::new(message).at(tree.span));
+            return None;
+        };
+        let modules = match tree.get("modules") {
+            Some(modules) => Modules::read(modules, self.blocks, self.reader),
+            None => Modules::default(),
+        };
+        let constraints = self.constraints(tree);
+        if tree.get("backbone").is_none() && tree.get("params").is_none() {
+            let message = "missing key `backbone`: the list of the network's rows";
+            self.reader.wrong(Diagnostic::new(message).at(tree.span));
+        }
+        let mut rows = RowsReader::new(self.blocks, &modules);
+        let mut read = Vec::new();
+        for entry in entries {
+            let value = match entry.key.as_str() {
+                "modules" | "constraints" | "sample" => continue,
+                "backbone" | "head" => EntryPattern::Rows(rows.section(entry, self.reader)),
+                // Sets in definitions are the blocks' own.
+                "blocks" => EntryPattern::Value(Pattern::Fixed(entry.value.clone())),
+                "train" => EntryPattern::Value(self.settings(&entry.value)),
+                key if KEYS.contains(&key) => EntryPattern::Value(self.reader.read(&entry.value, key)),
+                _ => {
+                    self.reader.wrong(unknown_key(entry));
+                    continue;
+                }
+            };
+            read.push(SpaceEntry { entry: entry.clone(), value });
+        }
+        if self.reader.diagnostics.is_empty() {
+            modules.reject_unused(self.reader);
+        }
+        let mut space = Space {
+            name: name.to_owned(),
+            source: source.clone(),
+            blocks: self.blocks.clone(),
+            entries: read,
+            constraints,
+            parts: Vec::new(),
+            network_parts: Vec::new(),
+            sizes: Vec::new(),
+            placement: None,
+        };
+        if self.reader.diagnostics.is_empty() {
+            self.describe(&mut space);
+        }
+        Some(space)
+    }
+
+    fn constraints(&mut self, tree: &Yaml) -> Constraints {
+        let Some(yaml) = tree.get("constraints") else { return Constraints::default() };
+        if tree.get("backbone").is_none() {
+            let message = "constraints are about networks, and the space has no `backbone`";
+            self.reader.wrong(Diagnostic::new(message).at(yaml.span));
+        }
+        match Constraints::read(yaml) {
+            Ok(constraints) => constraints,
+            Err(diagnostics) => {
+                diagnostics.into_iter().for_each(|diagnostic| self.reader.wrong(diagnostic));
+                Constraints::default()
+            }
+        }
+    }
+
+    /// `train:`, where an option may bring settings of its own.
+    fn settings(&mut self, yaml: &Yaml) -> Pattern {
+        let Some(entries) = yaml.as_map().filter(|entries| !is_set(entries)) else {
+            return self.reader.read(yaml, "train");
+        };
+        let mut read = Vec::new();
+        for Entry { key, key_span, value } in entries {
+            let path = format!("train.{key}");
+            let is_set = value.as_map().is_some_and(is_set);
+            let value = match is_set {
+                true => self.reader.read_set(value, &path, PatternReader::word),
+                false => self.reader.read(value, &path),
+            };
+            read.push((key.clone(), *key_span, value));
+        }
+        Pattern::Map(yaml.span, read)
+    }
+
+    /// Fills in what follows from the entries.
+    fn describe(&self, space: &mut Space) {
+        let places = space.constraints.place_strides();
+        let multiple = |key: &str| {
+            let entry = space.entries.iter().find(|entry| entry.entry.key.starts_with(key));
+            match entry.map(|entry| &entry.value) {
+                Some(EntryPattern::Value(pattern)) => pattern.fixed().and_then(|yaml| yaml.as_f64()).unwrap_or(1.0),
+                _ => 1.0,
+            }
+        };
+        let depth = places.then(|| multiple("depth_multipl"));
+        let mut sizes = vec![Some([32, 32])];
+        let mut parts = Vec::new();
+        let mut network_parts = Vec::new();
+        for SpaceEntry { entry, value } in &space.entries {
+            let before = parts.len();
+            match value {
+                EntryPattern::Value(pattern) if entry.key == "input_size" => {
+                    let (part, known) = image_sizes(pattern);
+                    sizes = known;
+                    parts.push(part);
+                }
+                EntryPattern::Value(pattern) => parts.push(pattern.structure()),
+                EntryPattern::Rows(rows) => {
+                    let part = |row: &RowPattern| row.structure(&space.blocks, &self.reader.baselines, depth);
+                    parts.extend(rows.iter().map(part));
+                }
+            }
+            if !["train", "params"].contains(&entry.key.as_str()) {
+                network_parts.extend_from_slice(&parts[before..]);
+            }
+        }
+        space.parts = parts;
+        space.network_parts = network_parts;
+        space.sizes = sizes;
+        if places && !self.strides_by_reference(space) {
+            space.placement = Some(Placement::new(&space.parts, space.goal(None)));
+        }
+    }
+
+    /// Whether what a row refers to decides about its strides: then no draw is free to place them.
+    fn strides_by_reference(&self, space: &Space) -> bool {
+        let [first, last] = &self.reader.baselines;
+        let rows = space.entries.iter().filter_map(|entry| match &entry.value {
+            EntryPattern::Rows(rows) => Some(rows),
+            EntryPattern::Value(_) => None,
+        });
+        let strides = |row: &RowPattern, drawn: &Drawn| {
+            let part = row.structure(&space.blocks, &[drawn.clone(), drawn.clone()], Some(1.0));
+            let possible = |strides: usize| {
+                let goal = Goal::new(strides, vec![Some(strides)]);
+                structure::worth::<f64>(&part, &goal, &goal.end())[0]
+            };
+            (0..8).map(possible).collect::<Vec<f64>>()
+        };
+        rows.flatten().filter(|row| row.refers()).any(|row| strides(row, first) != strides(row, last))
+    }
+}
+
+/// What `input_size` draws, and the size of each class that it makes.
+fn image_sizes(pattern: &Pattern) -> (Arc<Part>, Vec<Option<[usize; 2]>>) {
+    if let Some(yaml) = pattern.fixed() {
+        return (Arc::new(Part::Nothing), vec![sides(&yaml)]);
+    }
+    let unknown = || (pattern.structure(), vec![None]);
+    let Pattern::Set(set) = pattern else { return unknown() };
+    let Some(values) = set.distribution.values(64) else { return unknown() };
+    let size = |(index, value): (usize, &Value)| match set.options.get(index) {
+        Some(option) => option.fixed(),
+        None => Some(Yaml::from_json(value, Span::default())),
+    };
+    let Some(options) = values.iter().enumerate().map(size).collect::<Option<Vec<Yaml>>>() else { return unknown() };
+    let branches = (0..options.len()).map(|class| Arc::new(Part::Size(class))).collect();
+    let part = Part::branching(&set.name, &set.distribution, set.span, set.spans.clone(), Some(branches));
+    (part, options.iter().map(sides).collect())
+}
+
 fn unknown_key(entry: &Entry) -> Diagnostic {
     let key = entry.key.as_str();
-    if LATER_KEYS.contains(&key) {
-        return Diagnostic::new(format!("`{key}` is not supported yet")).at(entry.key_span);
-    }
     let known = || KEYS.into_iter().chain(SPACE_KEYS);
     let help = match nearest(key, known()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -198,38 +440,7 @@ fn unknown_key(entry: &Entry) -> Diagnostic {
     Diagnostic::new(format!("unknown key `{key}`")).at(entry.key_span).help(help)
 }
 
-fn read_rows(entry: &Entry, blocks: &Blocks, reader: &mut PatternReader, cells: &mut usize) -> Vec<RowPattern> {
-    let Some(rows) = entry.value.as_list().filter(|rows| !rows.is_empty()) else {
-        let message = format!("{}: wanted a list of rows, got {}", entry.key, entry.value.describe());
-        reader.diagnostics.push(Diagnostic::new(message).at(entry.value.span));
-        return Vec::new();
-    };
-    let section = if entry.key == "head" { "head" } else { "r" };
-    let mut patterns = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        match row.as_map() {
-            Some([Entry { key, value, .. }]) if key == "cells" => {
-                *cells += 1;
-                let prefix = if *cells == 1 { String::new() } else { format!("c{cells}.") };
-                patterns.extend(Cells::read(value, &prefix, blocks, reader).map(RowPattern::Cells));
-            }
-            _ => patterns.push(RowPattern::Row(read_row(row, &format!("{section}{index}"), blocks, reader))),
-        }
-    }
-    patterns
-}
-
-/// Draws in a row are named after the block's arguments where the block is fixed: `r1.Conv.out`.
-fn read_row(row: &Yaml, path: &str, blocks: &Blocks, reader: &mut PatternReader) -> Pattern {
-    let Some([repeat, module, arguments]) = row.as_list() else { return reader.read(row, path) };
-    let block = module.as_str().and_then(|name| blocks.get(name).ok());
-    let (Some(block), Some(values)) = (block, arguments.as_list()) else { return reader.read(row, path) };
-    let repeat = reader.read(repeat, &format!("{path}.repeat"));
-    let module = reader.read(module, &format!("{path}.module"));
-    let names = block.signature.arguments.iter().map(|argument| argument.name.clone());
-    let names = names.chain((block.signature.arguments.len()..).map(|index| index.to_string()));
-    let values =
-        values.iter().zip(names).map(|(value, name)| reader.read(value, &format!("{path}.{}.{name}", block.name())));
-    let arguments = Pattern::List(arguments.span, values.collect());
-    Pattern::List(row.span, vec![repeat, module, arguments])
+/// Whether an error in drawing is about this draw alone, so that another may do.
+fn rejects_the_draw(error: &Error) -> bool {
+    error.place == Place::Row
 }

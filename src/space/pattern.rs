@@ -1,14 +1,16 @@
 //! Values and sets of values.
 
+use super::structure::{Node as Part, Scripted, Values};
 use crate::spec::{
-    Diagnostic, Span, emit_inline,
+    Diagnostic, Span, check_set, distribution, is_set, labels, option_label,
     yaml::{Entry, Node, Yaml},
 };
 use nasgen_modules::{Distribution, Draw, Result, nearest};
-use serde_json::{Number, Value};
-use std::collections::BTreeMap;
-
-const SET_KEYS: [&str; 7] = ["choice", "int", "float", "step", "log", "name", "ref"];
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A part of a space: a value in which any part may be drawn.
 #[derive(Clone, Debug)]
@@ -29,10 +31,12 @@ pub(super) enum Pattern {
 #[derive(Clone, Debug)]
 pub(super) struct Set {
     pub(super) name: String,
-    span: Span,
+    pub(super) span: Span,
     pub(super) distribution: Distribution,
     /// For a choice: what each value of the distribution stands for.
-    options: Vec<Pattern>,
+    pub(super) options: Vec<Pattern>,
+    /// For a choice: where each option stands.
+    pub(super) spans: Vec<Span>,
 }
 
 /// The values that names gave so far in one sample.
@@ -42,10 +46,32 @@ pub(super) type Drawn = BTreeMap<String, Yaml>;
 #[derive(Default)]
 pub(super) struct PatternReader {
     pub(super) diagnostics: Vec<Diagnostic>,
-    names: Vec<String>,
+    names: Vec<UsedName>,
+    /// What each name gives when all draws give their first, and their last, value.
+    pub(super) baselines: [Drawn; 2],
+    /// Blocks whose arguments some part of the space draws.
+    pub(super) drawn_blocks: BTreeSet<String>,
+}
+
+struct UsedName {
+    name: String,
+    /// Whether what follows can rely on its being drawn.
+    always: bool,
 }
 
 impl PatternReader {
+    /// Keeps what is wrong; the same mistake once, however often it is read.
+    pub(super) fn wrong(&mut self, diagnostic: Diagnostic) {
+        if !self.diagnostics.contains(&diagnostic) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// Keeps what is wrong with `result`.
+    pub(super) fn keep<T>(&mut self, result: Result<T, Diagnostic>) -> Option<T> {
+        result.map_err(|diagnostic| self.wrong(diagnostic)).ok()
+    }
+
     /// Reads a value that stands at `path`, after which its draws are named.
     pub(super) fn read(&mut self, yaml: &Yaml, path: &str) -> Pattern {
         match &yaml.node {
@@ -55,7 +81,7 @@ impl PatternReader {
                     items.iter().enumerate().map(|(index, item)| self.read(item, &join(path, &index.to_string())));
                 Pattern::List(yaml.span, items.collect())
             }
-            Node::Map(entries) if is_set(entries) => self.read_set(yaml, entries, path),
+            Node::Map(entries) if is_set(entries) => self.read_set(yaml, path, option_label),
             Node::Map(entries) => {
                 let entry = |entry: &Entry| {
                     (entry.key.clone(), entry.key_span, self.read(&entry.value, &join(path, &entry.key)))
@@ -65,59 +91,99 @@ impl PatternReader {
         }
     }
 
-    /// Reads a set that stands at `path`; `None` (with a diagnostic) where it makes no sense.
-    pub(super) fn read_set(&mut self, yaml: &Yaml, entries: &[Entry], path: &str) -> Pattern {
-        match self.set(yaml, entries, path) {
-            Ok(pattern) => pattern,
-            Err(diagnostic) => {
-                self.diagnostics.push(diagnostic);
-                Pattern::Fixed(yaml.clone())
+    /// Reads a set that stands at `path`, whose options `label` names.
+    pub(super) fn read_set(&mut self, yaml: &Yaml, path: &str, label: fn(&Yaml) -> Value) -> Pattern {
+        let read = self.set(yaml, path, label);
+        self.keep(read).unwrap_or_else(|| Pattern::Fixed(yaml.clone()))
+    }
+
+    fn set(&mut self, yaml: &Yaml, path: &str, label: fn(&Yaml) -> Value) -> Result<Pattern, Diagnostic> {
+        if let Some(reference) = self.reference(yaml)? {
+            return Ok(Pattern::Reference(reference));
+        }
+        let name = self.name(yaml, path)?;
+        let (distribution, options, spans) = match yaml.get("choice") {
+            Some(choice) => {
+                check_set(yaml)?;
+                let distribution = labels(choice, label)?;
+                self.claim(&name, yaml.span)?;
+                let options = choice.as_list().unwrap_or_default();
+                let read = |(index, option): (usize, &Yaml)| {
+                    // An option that is called by its word names its draws after it.
+                    let by_word = label(option) != option_label(option);
+                    let path = if by_word { path.to_owned() } else { join(path, &index.to_string()) };
+                    self.within_option(|reader| reader.read(option, &path))
+                };
+                let patterns = options.iter().enumerate().map(read).collect();
+                (distribution, patterns, options.iter().map(|option| option.span).collect())
+            }
+            None => {
+                let distribution = distribution(yaml, None)?;
+                self.claim(&name, yaml.span)?;
+                (distribution, Vec::new(), Vec::new())
+            }
+        };
+        let set = Set { name, span: yaml.span, distribution, options, spans };
+        self.remember(&set);
+        Ok(Pattern::Set(set))
+    }
+
+    /// What the set's name gives in the two plainest samples.
+    fn remember(&mut self, set: &Set) {
+        for (last, baseline) in self.baselines.iter_mut().enumerate() {
+            let script = Values::new();
+            let value = set.draw(&mut Scripted::new(&script, last == 1), baseline);
+            if let Ok(value) = value {
+                baseline.insert(set.name.clone(), value);
             }
         }
     }
 
-    fn set(&mut self, yaml: &Yaml, entries: &[Entry], path: &str) -> Result<Pattern, Diagnostic> {
-        let find = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value);
-        let wrong = |message: String| Diagnostic::new(message).at(yaml.span);
-        if let Some(target) = find("ref") {
-            return self.reference(yaml, entries, target);
+    /// The name under which a set at `path` is drawn.
+    pub(super) fn name(&self, yaml: &Yaml, path: &str) -> Result<String, Diagnostic> {
+        match yaml.get("name") {
+            None => Ok(path.to_owned()),
+            Some(name) => name
+                .as_str()
+                .map(str::to_owned)
+                .ok_or_else(|| Diagnostic::new(format!("name: wanted a word, got {}", name.describe())).at(name.span)),
         }
-        let name = match find("name") {
-            None => path.to_owned(),
-            Some(name) => name.as_str().map(str::to_owned).ok_or_else(|| {
-                Diagnostic::new(format!("name: wanted a word, got {}", name.describe())).at(name.span)
-            })?,
-        };
-        if self.names.contains(&name) {
-            return Err(wrong(format!("two draws are named `{name}`")));
-        }
-        let (step, log) = (find("step"), find("log"));
-        let kinds = ["choice", "int", "float"].map(|kind| find(kind).map(|value| (kind, value)));
-        let mut kinds = kinds.into_iter().flatten();
-        let (kind, value) = match (kinds.next(), kinds.next()) {
-            (Some(kind), None) => kind,
-            _ => return Err(wrong("a set of values has exactly one of choice, int, float".into())),
-        };
-        if kind == "choice" && (step.is_some() || log.is_some()) {
-            return Err(wrong("choice takes neither step nor log".into()));
-        }
-        self.names.push(name.clone());
-        let (distribution, options) = match kind {
-            "choice" => self.choice(value, path)?,
-            "int" => (int(value, step, log)?, Vec::new()),
-            _ => (float(value, step, log)?, Vec::new()),
-        };
-        Ok(Pattern::Set(Set { name, span: yaml.span, distribution, options }))
     }
 
-    fn reference(&self, yaml: &Yaml, entries: &[Entry], target: &Yaml) -> Result<Pattern, Diagnostic> {
-        if entries.len() > 1 {
+    /// Takes a name for a draw.
+    pub(super) fn claim(&mut self, name: &str, span: Span) -> Result<(), Diagnostic> {
+        if self.names.iter().any(|used| used.name == name) {
+            return Err(Diagnostic::new(format!("two draws are named `{name}`")).at(span));
+        }
+        self.names.push(UsedName { name: name.to_owned(), always: true });
+        Ok(())
+    }
+
+    /// Reads a part that a sample may lack: what follows cannot refer to its draws.
+    pub(super) fn within_option<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.names.len();
+        let result = read(self);
+        self.names[before..].iter_mut().for_each(|used| used.always = false);
+        result
+    }
+
+    /// The name that `{ref: name}` refers to; `None` for another set.
+    pub(super) fn reference(&self, yaml: &Yaml) -> Result<Option<String>, Diagnostic> {
+        let Some(target) = yaml.get("ref") else { return Ok(None) };
+        if yaml.as_map().is_some_and(|entries| entries.len() > 1) {
             return Err(Diagnostic::new("ref stands alone: {ref: name}").at(yaml.span));
         }
-        match target.as_str() {
-            Some(name) if self.names.iter().any(|known| known == name) => Ok(Pattern::Reference(name.to_owned())),
-            _ => {
-                let near = target.as_str().and_then(|name| nearest(name, self.names.iter().map(String::as_str)));
+        let used = target.as_str().and_then(|name| self.names.iter().find(|used| used.name == name));
+        match used {
+            Some(UsedName { name, always: true }) => Ok(Some(name.clone())),
+            Some(UsedName { name, always: false }) => {
+                Err(Diagnostic::new(format!("ref: `{name}` is drawn only where its option is chosen"))
+                    .at(target.span)
+                    .help("draw it before the choice, and refer to it in both places".to_owned()))
+            }
+            None => {
+                let names = self.names.iter().map(|used| used.name.as_str());
+                let near = target.as_str().and_then(|name| nearest(name, names));
                 Err(Diagnostic::new(format!("ref: no draw above is named {}", target.describe()))
                     .at(target.span)
                     .help(near.map(|near| format!("did you mean `{near}`?"))))
@@ -125,95 +191,22 @@ impl PatternReader {
         }
     }
 
-    fn choice(&mut self, yaml: &Yaml, path: &str) -> Result<(Distribution, Vec<Pattern>), Diagnostic> {
-        let options = yaml.as_list().filter(|options| !options.is_empty()).ok_or_else(|| {
-            Diagnostic::new(format!("choice: wanted a list of values, got {}", yaml.describe())).at(yaml.span)
-        })?;
-        let mut labels: Vec<Value> = Vec::new();
-        for option in options {
-            let label = match &option.node {
-                Node::Scalar(value) => value.clone(),
-                _ => Value::String(emit_inline(&option.to_json())),
-            };
-            if labels.contains(&label) {
-                return Err(Diagnostic::new("choice: this value stands twice").at(option.span));
-            }
-            labels.push(label);
+    /// A label in a message.
+    pub(super) fn shown(label: &Value) -> String {
+        label.as_str().map_or_else(|| label.to_string(), str::to_owned)
+    }
+
+    /// An option of the form `{word: {…}}` is called by its word.
+    pub(super) fn word(option: &Yaml) -> Value {
+        match option.as_map() {
+            Some([Entry { key, value, .. }]) if value.as_map().is_some() => Value::String(key.clone()),
+            _ => option_label(option),
         }
-        let patterns =
-            options.iter().enumerate().map(|(index, option)| self.read(option, &join(path, &index.to_string())));
-        let patterns = patterns.collect();
-        Ok((Distribution::Choice(labels), patterns))
     }
 }
 
-fn join(path: &str, part: &str) -> String {
+pub(super) fn join(path: &str, part: &str) -> String {
     if path.is_empty() { part.to_owned() } else { format!("{path}.{part}") }
-}
-
-/// Whether a map is a set of values.
-pub(super) fn is_set(entries: &[Entry]) -> bool {
-    !entries.is_empty() && entries.iter().all(|entry| SET_KEYS.contains(&entry.key.as_str()))
-}
-
-/// `[low, high]`.
-fn bounds<T>(kind: &str, yaml: &Yaml, number: impl Fn(&Yaml) -> Option<T>) -> Result<[T; 2], Diagnostic>
-where
-    T: PartialOrd,
-{
-    let bounds = match yaml.as_list() {
-        Some([low, high]) => number(low).zip(number(high)),
-        _ => None,
-    };
-    match bounds {
-        Some((low, high)) if low <= high => Ok([low, high]),
-        _ => Err(Diagnostic::new(format!(
-            "{kind}: wanted [low, high] with low ≤ high, got {}",
-            emit_inline(&yaml.to_json())
-        ))
-        .at(yaml.span)),
-    }
-}
-
-fn is_log(log: Option<&Yaml>) -> Result<bool, Diagnostic> {
-    match log.map(|log| (&log.node, log.span)) {
-        None => Ok(false),
-        Some((Node::Scalar(Value::Bool(log)), _)) => Ok(*log),
-        Some((_, span)) => Err(Diagnostic::new("log: wanted true or false").at(span)),
-    }
-}
-
-fn int(yaml: &Yaml, step: Option<&Yaml>, log: Option<&Yaml>) -> Result<Distribution, Diagnostic> {
-    const LARGEST: i64 = 1 << 53;
-    let [low, high] = bounds("int", yaml, |yaml| yaml.as_i64().filter(|number| number.abs() < LARGEST))?;
-    let log = is_log(log)?;
-    let wrong = |message: &str, span| Err(Diagnostic::new(message).at(span));
-    let step = match step.map(|step| (step.as_i64(), step.span)) {
-        None => 1,
-        Some((Some(step), _)) if step > 0 && !log => step,
-        Some((_, span)) if log => return wrong("step: a logarithmic set has no step", span),
-        Some((_, span)) => return wrong("step: wanted a whole number of at least 1", span),
-    };
-    if log && low < 1 {
-        return wrong("int: a logarithmic set begins at 1 or above", yaml.span);
-    }
-    Ok(Distribution::Int { low, high: low + (high - low) / step * step, step, log })
-}
-
-fn float(yaml: &Yaml, step: Option<&Yaml>, log: Option<&Yaml>) -> Result<Distribution, Diagnostic> {
-    let [low, high] = bounds("float", yaml, Yaml::as_f64)?;
-    let log = is_log(log)?;
-    let wrong = |message: &str, span| Err(Diagnostic::new(message).at(span));
-    let step = match step.map(|step| (step.as_f64(), step.span)) {
-        None => None,
-        Some((Some(step), _)) if step > 0.0 && !log && (high - low) / step < 1e9 => Some(step),
-        Some((_, span)) if log => return wrong("step: a logarithmic set has no step", span),
-        Some((_, span)) => return wrong("step: wanted a number above 0", span),
-    };
-    if log && low <= 0.0 {
-        return wrong("float: a logarithmic set begins above 0", yaml.span);
-    }
-    Ok(Distribution::Float { low, high, step, log })
 }
 
 impl Pattern {
@@ -239,26 +232,53 @@ impl Pattern {
             }
         }
     }
+
+    /// What it draws.
+    pub(super) fn structure(&self) -> Arc<Part> {
+        match self {
+            Self::Fixed(_) | Self::Reference(_) => Arc::new(Part::Nothing),
+            Self::List(_, items) => Part::sequence(items.iter().map(Self::structure).collect()),
+            Self::Map(_, entries) => Part::sequence(entries.iter().map(|(_, _, value)| value.structure()).collect()),
+            Self::Set(set) => set.structure(),
+        }
+    }
+
+    /// The value, if nothing in it is drawn.
+    pub(super) fn fixed(&self) -> Option<Yaml> {
+        let is_fixed = matches!(*self.structure(), Part::Nothing) && !self.refers();
+        let script = Values::new();
+        is_fixed.then(|| self.resolve(&mut Scripted::new(&script, false), &mut Drawn::new()).ok())?
+    }
+
+    /// Whether it uses a draw of another place.
+    pub(super) fn refers(&self) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Reference(_) => true,
+            Self::List(_, items) => items.iter().any(Self::refers),
+            Self::Map(_, entries) => entries.iter().any(|(_, _, value)| value.refers()),
+            Self::Set(set) => set.options.iter().any(Self::refers),
+        }
+    }
 }
 
 impl Set {
     fn draw(&self, draw: &mut dyn Draw, drawn: &mut Drawn) -> Result<Yaml> {
         let value = draw.draw(&self.name, &self.distribution)?;
-        match &self.distribution {
-            Distribution::Choice(labels) => {
-                let index = labels.iter().position(|label| *label == value).unwrap_or(0);
-                self.options[index].resolve(draw, drawn)
-            }
-            _ => Ok(Yaml::from_json(&value, self.span)),
+        match self.distribution.index_of(&value).and_then(|index| self.options.get(index as usize)) {
+            Some(option) => option.resolve(draw, drawn),
+            None => Ok(Yaml::from_json(&value, self.span)),
         }
+    }
+
+    fn structure(&self) -> Arc<Part> {
+        let options: Vec<Arc<Part>> = self.options.iter().map(Pattern::structure).collect();
+        let alike = options.iter().all(|option| matches!(**option, Part::Nothing));
+        let branches = (!alike).then_some(options);
+        Part::branching(&self.name, &self.distribution, self.span, self.spans.clone(), branches)
     }
 }
 
 fn null(span: Span) -> Yaml {
     Yaml { span, node: Node::Scalar(Value::Null) }
-}
-
-/// A number as a space's file would have it: whole ones without a fraction.
-pub(super) fn number(value: f64) -> Value {
-    Number::from_f64(value).map_or(Value::Null, Value::Number)
 }

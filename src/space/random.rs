@@ -1,8 +1,7 @@
 //! Drawing at random, and keeping what was drawn.
 
-use super::pattern::number;
 use crate::chance::Chance;
-use nasgen_modules::{Distribution, Draw, Result};
+use nasgen_modules::{Distribution, Draw, Result, real, six_digits};
 use serde_json::{Map, Value};
 
 /// Draws at random and records every draw by name.
@@ -17,16 +16,14 @@ impl RandomDraw {
     pub fn new(chance: Chance) -> Self {
         Self { chance, draws: Map::new() }
     }
-
-    /// Forgets what was drawn; the next draws go on in the stream.
-    pub fn restart(&mut self) {
-        self.draws.clear();
-    }
 }
 
 impl Draw for RandomDraw {
-    fn draw(&mut self, name: &str, distribution: &Distribution) -> Result<Value> {
-        let value = random_value(distribution, &mut self.chance);
+    fn draw_among(&mut self, name: &str, distribution: &Distribution, factors: Option<&[f64]>) -> Result<Value> {
+        let value = match factors {
+            None => random_value(distribution, &mut self.chance),
+            Some(factors) => distribution.value(weighted_index(distribution, factors, &mut self.chance)),
+        };
         self.draws.insert(name.to_owned(), value.clone());
         Ok(value)
     }
@@ -34,7 +31,7 @@ impl Draw for RandomDraw {
 
 /// One value of `distribution`. Logarithms come from `libm`, the same on every platform, and reals
 /// are rounded to six significant digits.
-fn random_value(distribution: &Distribution, chance: &mut Chance) -> Value {
+pub(super) fn random_value(distribution: &Distribution, chance: &mut Chance) -> Value {
     match *distribution {
         Distribution::Choice(ref values) => values[chance.below(values.len() as u64) as usize].clone(),
         Distribution::Int { low, high, step, log: false } => {
@@ -46,27 +43,36 @@ fn random_value(distribution: &Distribution, chance: &mut Chance) -> Value {
             let drawn = log_uniform(low as f64 - 0.5, high as f64 + 0.5, chance);
             Value::from((libm::round(drawn) as i64).clamp(low, high))
         }
-        Distribution::Float { low, high, step: Some(step), .. } => {
-            let steps = ((high - low) / step + 1e-9).floor() as u64;
-            number(six_digits(low + chance.below(steps + 1) as f64 * step).clamp(low, high))
+        Distribution::Float { step: Some(_), .. } => {
+            distribution.value(chance.below(distribution.count().unwrap_or(1)))
         }
         Distribution::Float { low, high, log: true, .. } => {
-            number(six_digits(log_uniform(low, high, chance)).clamp(low, high))
+            real(six_digits(log_uniform(low, high, chance)).clamp(low, high))
         }
-        Distribution::Float { low, high, .. } => {
-            number(six_digits(low + chance.unit() * (high - low)).clamp(low, high))
-        }
+        Distribution::Float { low, high, .. } => real(six_digits(low + chance.unit() * (high - low)).clamp(low, high)),
     }
+}
+
+/// An index with probability in proportion to the distribution's own times its factor. Where all
+/// that can stand is as likely, it is the same draw as from a distribution of those alone.
+pub(super) fn weighted_index(distribution: &Distribution, factors: &[f64], chance: &mut Chance) -> u64 {
+    let weights: Vec<f64> =
+        factors.iter().enumerate().map(|(index, factor)| factor * distribution.probability(index as u64)).collect();
+    let possible: Vec<usize> = (0..weights.len()).filter(|index| weights[*index] > 0.0).collect();
+    if possible.iter().all(|index| weights[*index] == weights[possible[0]]) {
+        return possible[chance.below(possible.len() as u64) as usize] as u64;
+    }
+    let mut point = chance.unit() * weights.iter().sum::<f64>();
+    let chosen = possible.iter().find(|index| {
+        point -= weights[**index];
+        point < 0.0
+    });
+    *chosen.unwrap_or(&possible[possible.len() - 1]) as u64
 }
 
 fn log_uniform(low: f64, high: f64, chance: &mut Chance) -> f64 {
     let (low, high) = (libm::log(low), libm::log(high));
     libm::exp(low + chance.unit() * (high - low))
-}
-
-/// `value` to six significant digits, by way of its decimal text, which is exact.
-fn six_digits(value: f64) -> f64 {
-    format!("{value:.5e}").parse().unwrap_or(value)
 }
 
 #[cfg(test)]
@@ -103,6 +109,35 @@ mod tests {
             let middle = (low * high).sqrt();
             let below = values.iter().filter(|value| **value < middle).count();
             assert!((1700..2300).contains(&below), "{distribution:?}: {below} of 4000 below {middle}");
+        }
+    }
+
+    #[test]
+    fn factors_multiply_probabilities() {
+        let distribution = Distribution::Choice(["a", "b", "c"].map(Value::from).to_vec());
+        let mut chance = Chance::new(0, "test", 0);
+        let mut counts = [0u32; 3];
+        for _ in 0..40_000 {
+            counts[weighted_index(&distribution, &[3.0, 0.0, 1.0], &mut chance) as usize] += 1;
+        }
+        assert!(counts[0].abs_diff(30_000) < 400 && counts[1] == 0, "{counts:?}");
+    }
+
+    #[test]
+    fn values_have_indices_and_probabilities_that_sum_to_one() {
+        for distribution in [
+            Distribution::Int { low: 8, high: 24, step: 8, log: false },
+            Distribution::Int { low: 1, high: 9, step: 1, log: true },
+            Distribution::Float { low: 0.1, high: 0.7, step: Some(0.2), log: false },
+            Distribution::Choice(vec![Value::Null, Value::from(3)]),
+        ] {
+            let values = distribution.values(100).unwrap();
+            for (index, value) in values.iter().enumerate() {
+                assert_eq!(distribution.index_of(value), Some(index as u64), "{distribution:?}");
+            }
+            let sum: f64 = (0..values.len() as u64).map(|index| distribution.probability(index)).sum();
+            assert!((sum - 1.0).abs() < 1e-12, "{distribution:?} {sum}");
+            assert_eq!(distribution.index_of(&Value::from(7.5)), None);
         }
     }
 }

@@ -1,15 +1,19 @@
 //! What YAML may say. Only this module names the YAML crates.
 
+mod blocks;
 mod diagnostic;
 mod emit;
 mod legacy;
 mod model;
 mod row;
+mod set;
 mod train;
 pub mod yaml;
 
+pub use blocks::{with_blocks_of, with_definitions};
 pub use diagnostic::{Diagnostic, Diagnostics, SourceText, Span, SpecError};
 pub use emit::{emit, emit_inline};
-pub use model::{KEYS, ModelSpec, scaled_repeat};
-pub use row::{MAX_REPEAT, Row, RowPlace};
+pub use model::{KEYS, ModelSpec, scaled_repeat, sides};
+pub use row::{MAX_REPEAT, Row, RowPlace, read as read_row};
+pub use set::{check_set, distribution, is_set, labels, option_label, uses_stage};
 pub use train::{Metric, Optimizer, TrainSettings};

@@ -1,6 +1,7 @@
 //! A model spec: a network and how to train it.
 
 use super::{
+    blocks::with_definitions,
     diagnostic::{Diagnostic, SourceText, Span, SpecError},
     emit::emit,
     legacy, row,
@@ -12,7 +13,7 @@ use nasgen_modules::{Blocks, NetworkRules, Norm, Rounding, nearest};
 use serde_json::{Map, Value, json};
 
 /// The keys of a model spec.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 15] = [
     "input_channel",
     "input_size",
     "depth_multiply",
@@ -22,9 +23,11 @@ pub const KEYS: [&str; 13] = [
     "channel_divisor",
     "norm",
     "legacy_padding",
+    "blocks",
     "backbone",
     "head",
     "train",
+    "params",
     "sample",
 ];
 
@@ -41,8 +44,14 @@ pub struct ModelSpec {
     pub rules: NetworkRules,
     /// The rows of `backbone:`, then those of `head:`.
     pub rows: Vec<Row>,
+    /// What the rows can name: the blocks that the spec was read with, and its own.
+    pub blocks: Blocks,
+    /// What stands under `blocks:`.
+    pub definitions: Option<Value>,
     /// The settings under `train:`, as given; they are valid.
     pub train: Map<String, Value>,
+    /// The values under `params:`, which mean nothing to nasgen: they are for evaluators outside.
+    pub params: Map<String, Value>,
     /// How this spec was drawn, if it was.
     pub sample: Option<Value>,
     /// What a reader should know.
@@ -57,7 +66,22 @@ impl ModelSpec {
     }
 
     /// Reads a spec from a tree, whose places the diagnostics point at.
+    ///
+    /// # Errors
+    /// All that is wrong.
     pub fn read(yaml: &Yaml, blocks: &Blocks) -> Result<Self, Vec<Diagnostic>> {
+        match with_definitions(yaml, blocks) {
+            Ok(blocks) => Self::read_defined(yaml, &blocks),
+            // Rows cannot be read without their blocks.
+            Err(diagnostics) => Err(diagnostics),
+        }
+    }
+
+    /// The same where `blocks` has those that the spec defines already.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn read_defined(yaml: &Yaml, blocks: &Blocks) -> Result<Self, Vec<Diagnostic>> {
         let Some(entries) = yaml.as_map() else {
             let message = format!("a model spec is a map with `backbone:`, got {}", yaml.describe());
             return Err(vec![Diagnostic::new(message).at(yaml.span)]);
@@ -91,7 +115,7 @@ impl ModelSpec {
     ///
     /// # Errors
     /// When no row has one.
-    pub fn with_classes(&self, classes: usize, blocks: &Blocks) -> Result<Self, String> {
+    pub fn with_classes(&self, classes: usize) -> Result<Self, String> {
         let mut spec = self.clone();
         let has_out = |row: &&mut Row| row.module.arguments().contains_key("out");
         let Some(row) = spec.rows.iter_mut().rev().find(has_out) else {
@@ -99,7 +123,7 @@ impl ModelSpec {
         };
         let mut arguments = row.module.arguments();
         arguments.insert("out".into(), Value::from(classes));
-        let block = blocks.get(&row.block).map_err(|error| error.message)?;
+        let block = self.blocks.get(&row.block).map_err(|error| error.message)?;
         row.module = block.parse(&[], &arguments).map_err(|errors| errors[0].message.clone())?;
         row.arguments = block.list(&*row.module);
         Ok(spec)
@@ -124,6 +148,9 @@ impl ModelSpec {
         if let Some(legacy) = self.rules.legacy_padding {
             put("legacy_padding", legacy.into());
         }
+        if let Some(definitions) = &self.definitions {
+            put("blocks", definitions.clone());
+        }
         let rows = |in_head: bool| -> Vec<Value> {
             self.rows.iter().filter(|row| row.in_head == in_head).map(|row| self.row_to_json(row)).collect()
         };
@@ -133,6 +160,9 @@ impl ModelSpec {
         }
         if !self.train.is_empty() {
             put("train", Value::Object(self.train.clone()));
+        }
+        if !self.params.is_empty() {
+            put("params", Value::Object(self.params.clone()));
         }
         if let Some(sample) = &self.sample {
             put("sample", sample.clone());
@@ -180,6 +210,7 @@ impl Reader {
         let input_channel = self.whole(yaml, "input_channel", 4096).unwrap_or(3);
         let train = self.train(yaml, legacy.train);
         let rows = self.rows(yaml, blocks);
+        let params = self.params(yaml);
         let sample = yaml.get("sample").map(Yaml::to_json);
         Some(ModelSpec {
             input_channel,
@@ -187,7 +218,10 @@ impl Reader {
             depth_multiply,
             rules,
             rows: rows?,
+            blocks: blocks.clone(),
+            definitions: yaml.get("blocks").map(Yaml::to_json),
             train,
+            params,
             sample,
             notes: Vec::new(),
         })
@@ -204,7 +238,7 @@ impl Reader {
             }
             let help = match nearest(key, KEYS) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None if ["modules", "constraints", "params", "blocks"].contains(&key.as_str()) => {
+                None if ["modules", "constraints"].contains(&key.as_str()) => {
                     "this key belongs to a search space: `nasgen sample FILE` draws a network from one".into()
                 }
                 None => format!("known keys: {}", KEYS.join(", ")),
@@ -313,6 +347,17 @@ impl Reader {
         settings
     }
 
+    fn params(&mut self, yaml: &Yaml) -> Map<String, Value> {
+        match yaml.get("params").map(|params| (params.to_json(), params)) {
+            None => Map::new(),
+            Some((Value::Object(params), _)) => params,
+            Some((_, params)) => {
+                self.wrong(params.span, format!("params: wanted a map of named values, got {}", params.describe()));
+                Map::new()
+            }
+        }
+    }
+
     fn rows(&mut self, yaml: &Yaml, blocks: &Blocks) -> Option<Vec<Row>> {
         let Some(backbone) = yaml.get("backbone") else {
             self.wrong(Span::point(yaml.span.start), "missing key `backbone`: the list of the network's rows".into());
@@ -337,7 +382,7 @@ impl Reader {
 }
 
 /// `[height, width]`, or one number for both.
-pub(super) fn sides(yaml: &Yaml) -> Option<[usize; 2]> {
+pub fn sides(yaml: &Yaml) -> Option<[usize; 2]> {
     let side = |yaml: &Yaml| usize::try_from(yaml.as_i64()?).ok().filter(|side| (1..=8192).contains(side));
     match yaml.as_list() {
         Some([height, width]) => Some([side(height)?, side(width)?]),

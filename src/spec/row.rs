@@ -87,7 +87,10 @@ pub(super) fn has_from(row: &Yaml) -> bool {
 }
 
 /// Reads a row. Everything wrong with it is reported.
-pub(super) fn read(yaml: &Yaml, in_head: bool, blocks: &Blocks) -> Result<Row, Vec<Diagnostic>> {
+///
+/// # Errors
+/// With the places of the row's parts.
+pub fn read(yaml: &Yaml, in_head: bool, blocks: &Blocks) -> Result<Row, Vec<Diagnostic>> {
     let columns = columns(yaml).map_err(|diagnostic| vec![diagnostic])?;
     let mut diagnostics = Vec::new();
     let mut keep = |diagnostic: Option<Diagnostic>| diagnostics.extend(diagnostic);
