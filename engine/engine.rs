@@ -1,7 +1,7 @@
 //! A compiled network with its weights.
 
 use crate::{
-    loss::cross_entropy,
+    loss::Loss,
     operation::{Forward, Gradients, Run},
     optimizer::{Optimizer, Rule},
     parameters::Slot,
@@ -18,7 +18,26 @@ pub struct Engine {
     values: Vec<Vec<f32>>,
     gradients: Vec<Vec<f32>>,
     spare: Vec<Vec<f32>>,
+    /// Sums of the gradients of batches that the optimizer has not seen yet.
+    waiting: Vec<f32>,
     input: Shape,
+}
+
+/// One training step.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainStep<'a> {
+    /// Number of the step in the whole training: decides what dropout drops.
+    pub index: u64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// What the scores are measured by.
+    pub loss: &'a Loss,
+    /// Largest norm of all gradients together; longer ones are shortened to it.
+    pub clip: Option<f64>,
+    /// Batches before this one whose gradients wait to be averaged with this one's.
+    pub waiting: usize,
+    /// Whether the optimizer moves the parameters now, or this batch waits too.
+    pub update: bool,
 }
 
 /// Weights or a batch that do not fit the network.
@@ -59,6 +78,7 @@ impl Engine {
             values: vec![Vec::new(); plan.lengths.len()],
             gradients: vec![Vec::new(); plan.lengths.len()],
             spare: Vec::new(),
+            waiting: Vec::new(),
             input: *input,
             plan,
         };
@@ -149,22 +169,20 @@ impl Engine {
     }
 
     /// One training step: forward, loss, backward, and the optimizer's step unless the loss is not
-    /// finite. `step` is its number in the whole training.
+    /// finite. `targets` has a distribution over the classes for each image.
     ///
     /// # Errors
-    /// When images or labels do not fit the network.
+    /// When images or targets do not fit the network.
     pub fn train_step(
         &mut self,
         images: &[f32],
-        labels: &[u32],
-        step: u64,
-        learning_rate: f64,
-        smoothing: f64,
+        targets: &[f32],
+        step: &TrainStep<'_>,
     ) -> Result<StepOutcome, EngineError> {
-        let run = Run { images: self.take_images(images)?, training: true, step };
+        let run = Run { images: self.take_images(images)?, training: true, step: step.index };
         let (output, classes) = (self.plan.output, self.plan.lengths[self.plan.output]);
-        if labels.len() != run.images || labels.iter().any(|label| *label as usize >= classes) {
-            return Err(EngineError(format!("wanted {} labels below {classes}, got {}", run.images, labels.len())));
+        if targets.len() != run.images * classes {
+            return Err(EngineError(format!("wanted {} targets of {classes}, got {}", run.images, targets.len())));
         }
         if let (1, Some(norm)) = (run.images, &self.plan.norm_of_one_value) {
             return Err(EngineError(format!("`{norm}`: a norm in training needs more than one value per channel")));
@@ -172,13 +190,34 @@ impl Engine {
         self.forward(&run);
         let scores = &self.values[output][..run.images * classes];
         resize(&mut self.gradients[output], run.images * classes);
-        let (loss, correct) = cross_entropy(scores, labels, smoothing, &mut self.gradients[output]);
+        let (loss, correct) = step.loss.measure(scores, targets, run.images, &mut self.gradients[output]);
         if loss.is_finite() {
             self.backward(&run);
-            let Self { optimizer, plan, parameters, parameter_gradients, .. } = self;
-            optimizer.step(&plan.slots, parameters, parameter_gradients, learning_rate);
+            self.update(step);
         }
         Ok(StepOutcome { loss, correct })
+    }
+
+    /// Moves the parameters, or keeps the gradients until enough batches have come.
+    fn update(&mut self, step: &TrainStep<'_>) {
+        let Self { optimizer, plan, parameters, parameter_gradients, waiting, .. } = self;
+        if step.waiting > 0 {
+            waiting.iter().zip(&mut *parameter_gradients).for_each(|(sum, gradient)| *gradient += sum);
+        }
+        if !step.update {
+            waiting.clone_from(parameter_gradients);
+            return;
+        }
+        let mut factor = 1.0 / (step.waiting + 1) as f32;
+        if let Some(most) = step.clip {
+            let sum: f64 = parameter_gradients.iter().map(|gradient| f64::from(*gradient).powi(2)).sum();
+            // As `torch.nn.utils.clip_grad_norm_`.
+            factor *= (most / (sum.sqrt() * f64::from(factor) + 1e-6)).min(1.0) as f32;
+        }
+        if factor != 1.0 {
+            parameter_gradients.iter_mut().for_each(|gradient| *gradient *= factor);
+        }
+        optimizer.step(&plan.slots, parameters, parameter_gradients, step.learning_rate);
     }
 
     /// Stores images pixels × channels; how many there are.

@@ -20,5 +20,6 @@ mod optimizer;
 mod parameters;
 mod plan;
 
-pub use engine::{Engine, EngineError, StepOutcome};
+pub use engine::{Engine, EngineError, StepOutcome, TrainStep};
+pub use loss::{Loss, LossKind};
 pub use optimizer::Rule;

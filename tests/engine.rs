@@ -8,13 +8,13 @@ use nasgen::{
     reference::Reference,
     space::{Budget, DEFAULT, Sampler, Space},
     spec::SourceText,
-    train::{Executor, OptimizerRule, Step},
+    train::{Executor, Objective, OptimizerRule, Step},
     weights::Weights,
 };
 use nasgen_modules::{Blocks, Layers, Primitive, Shape, Source, randomness::Stream};
 
 /// Plain steps against the gradient, so that updates show gradients.
-const PLAIN: OptimizerRule = OptimizerRule::Sgd { momentum: 0.0, decay: 0.0 };
+const PLAIN: OptimizerRule = OptimizerRule::PLAIN;
 
 /// A batch of noise for `layers`, with labels below the number of classes.
 fn noise(layers: &Layers, images: usize) -> Batch {
@@ -29,6 +29,7 @@ fn noise_of(seed: u64, layers: &Layers, images: usize) -> Batch {
     Batch {
         images: (0..count as u64).map(|index| stream.normal(index) as f32).collect(),
         labels: (0..images).map(|image| (image % layers.output().channels()) as u32).collect(),
+        partners: Vec::new(),
         shape: [images, channels, height, width],
     }
 }
@@ -65,7 +66,8 @@ fn differences(name: &str, layers: &Layers, batch: &Batch, tolerance: f64) -> Ve
     };
     let scores = [Executor::scores(&mut fast, batch).unwrap(), slow.scores(batch).unwrap()];
     check("scores".into(), &scores[0], &scores[1], 0.1);
-    let step = Step { index: 4, learning_rate: 1.0, smoothing: 0.1 };
+    let objective = Objective::cross_entropy(layers.output().channels(), 0.1);
+    let step = Step::alone(4, 1.0, &objective);
     let outcomes = [Executor::train_step(&mut fast, batch, &step).unwrap(), slow.train_step(batch, &step).unwrap()];
     check("loss".into(), &[outcomes[0].loss as f32], &[outcomes[1].loss as f32], 0.1);
     assert_eq!(outcomes[0].correct, outcomes[1].correct, "{name}");
@@ -157,11 +159,12 @@ fn sampled_networks_compute_and_learn_as_in_the_reference() {
 fn weights_do_not_depend_on_the_number_of_threads() {
     for layers in sampled(4) {
         let batch = noise(&layers, 13);
-        let rule = OptimizerRule::Sgd { momentum: 0.9, decay: 5e-4 };
+        let rule = OptimizerRule::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 };
         let train = || {
             let mut engine = engine::compile(&layers, &Weights::initial(&layers, 0), rule, 0).unwrap();
             for index in 0..5 {
-                let step = Step { index, learning_rate: 0.05, smoothing: 0.1 };
+                let objective = Objective::cross_entropy(layers.output().channels(), 0.1);
+                let step = Step::alone(index, 0.05, &objective);
                 Executor::train_step(&mut engine, &batch, &step).unwrap();
             }
             Executor::weights(&mut engine).unwrap()
@@ -179,7 +182,10 @@ fn images_and_weights_that_do_not_fit_are_refused() {
     let layers = with_classifier(Layers::identity(vec![Shape::image(3, 4, 4)]));
     let mut engine = engine::compile(&layers, &Weights::initial(&layers, 0), PLAIN, 0).unwrap();
     assert!(engine.scores(&[0.0; 47]).unwrap_err().0.contains("3×4×4"));
-    assert!(engine.train_step(&[0.0; 48], &[9], 0, 0.1, 0.0).unwrap_err().0.contains("labels below 5"));
+    let batch = Batch { images: vec![0.0; 48], labels: vec![9], partners: Vec::new(), shape: [1, 3, 4, 4] };
+    let objective = Objective::cross_entropy(5, 0.0);
+    let error = Executor::train_step(&mut engine, &batch, &Step::alone(0, 0.1, &objective)).unwrap_err();
+    assert!(error.0.contains("labels below 5"), "{error}");
     let error = engine::compile(&layers, &Weights::default(), PLAIN, 0).err().unwrap();
     assert!(error.0.contains("`classifier.weight` is missing"), "{error}");
 }

@@ -15,6 +15,8 @@ mod evaluating;
 mod faults;
 /// Committed expected outputs.
 mod golden;
+/// Losses, optimizers and settings.
+mod optimising;
 /// The committed PyTorch fixtures.
 mod oracle;
 /// The program as a user meets it.

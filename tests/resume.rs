@@ -88,11 +88,12 @@ fn assert_same(one: &Path, other: &Path) {
 
 /// Kills a training at `kills` random moments, then lets it end, and compares it with one that was
 /// never killed.
-fn survive_kills(executor: &str, epochs: usize, kills: u64) {
+fn survive_kills(executor: &str, epochs: usize, kills: u64, more: &str) {
     let folder = folder_with_spec();
     write_photos(&folder.path().join("photos"), 60);
-    let settings =
-        format!("train cfg.yml --data photos --classes 2 --epochs {epochs} --batch 12 --lr 0.02 --executor {executor}");
+    let settings = format!(
+        "train cfg.yml --data photos --classes 2 --epochs {epochs} --batch 12 --lr 0.02 --executor {executor} {more}"
+    );
     let began = Instant::now();
     let (code, _, stderr) = nasgen(folder.path(), &format!("{settings} --run whole"));
     assert_eq!(code, 0, "{stderr}");
@@ -133,12 +134,21 @@ fn survive_kills(executor: &str, epochs: usize, kills: u64) {
 
 #[test]
 fn twenty_kills_change_nothing_on_the_engine() {
-    survive_kills("engine", 30, 20);
+    survive_kills("engine", 30, 20, "");
 }
 
 #[test]
 fn twenty_kills_change_nothing_on_the_reference() {
-    survive_kills("reference", 4, 20);
+    survive_kills("reference", 4, 20, "");
+}
+
+/// Everything that has a state of its own: moments, averages, waiting gradients, a plateau.
+#[test]
+fn kills_change_nothing_whatever_the_settings() {
+    let more = "--optimizer adam --accumulate 3 --ema 0.9 --schedule plateau --plateau-patience 1 --gamma 0.7 \
+                --loss focal --balance sampler --clip 0.5 --metric loss";
+    survive_kills("engine", 20, 6, more);
+    survive_kills("reference", 3, 3, more);
 }
 
 /// What a signal makes of a training: its exit code and messages.

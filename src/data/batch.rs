@@ -27,6 +27,8 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// One class number per image.
     pub labels: Vec<u32>,
+    /// Empty, or for each image another class that it also shows, and the share of its own (mixup, cutmix).
+    pub partners: Vec<(u32, f32)>,
     /// Images, channels, height, width.
     pub shape: [usize; 4],
 }
@@ -95,7 +97,7 @@ fn batch(
             place(from, to, images.width, table, variation);
         }
     }
-    Batch { images: values, labels, shape }
+    Batch { images: values, labels, partners: Vec::new(), shape }
 }
 
 /// Writes one plane of an image, line by line.

@@ -30,7 +30,7 @@ pub use error::DataError;
 pub use format::{Fit, ImageFormat, UnknownFit};
 pub use images::{Dataset, Images};
 pub use normalisation::Normalisation;
-pub use order::permutation;
+pub use order::{balanced_order, permutation};
 pub use partition::Partition;
 pub use picture::{image_files, read_image};
 pub use source::Source;

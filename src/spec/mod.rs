@@ -12,4 +12,4 @@ pub use diagnostic::{Diagnostic, Diagnostics, SourceText, Span, SpecError};
 pub use emit::{emit, emit_inline};
 pub use model::{KEYS, ModelSpec, scaled_repeat};
 pub use row::{MAX_REPEAT, Row, RowPlace};
-pub use train::{Metric, Optimizer, TrainSettings};
+pub use train::{Balance, Loss, Metric, Optimizer, Schedule, TrainSettings};

@@ -73,13 +73,7 @@ impl RunConfig {
         text += &line("device", &self.device);
         text += &line("executor", &self.executor);
         text += "train:\n";
-        let Ok(Value::Object(values)) = serde_json::to_value(&self.settings) else { return text };
-        for (name, value) in values {
-            let value = match name.as_str() {
-                "lr" => Value::from(self.settings.learning_rate()),
-                "weight_decay" => Value::from(self.settings.decay()),
-                _ => value,
-            };
+        for (name, value) in self.settings.effective() {
             text += &format!("  {}", line(&name, &emit_inline(&value)));
         }
         text
@@ -153,8 +147,8 @@ mod tests {
         assert!(text.contains("  lr: 0.02  # flag --lr\n") && text.contains("  epochs: 7  # the spec\n"), "{text}");
         let read = |text: &str| RunConfig::parse(&SourceText { name: "config.yaml".into(), text: text.to_owned() });
         let back = read(&text).unwrap();
-        let weight_decay = Some(config.settings.decay());
-        assert_eq!(back, RunConfig { settings: TrainSettings { weight_decay, ..config.settings }, ..config });
+        assert_eq!(back.settings.effective(), config.settings.effective());
+        assert_eq!(back, RunConfig { settings: back.settings.clone(), ..config });
 
         let raised = with_epochs(&text, 12);
         assert_eq!(read(&raised).unwrap().settings.epochs, 12);

@@ -60,7 +60,7 @@ fn refuse_other_settings(arguments: &Arguments) -> Result<(), Failure> {
         ("--run", arguments.run.is_some()),
     ];
     let others = others.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned());
-    let settings = arguments.settings.given().into_iter().filter(|(name, _)| *name != "epochs");
+    let settings = arguments.settings.given().filter(|(name, _)| *name != "epochs");
     let settings = settings.map(|(name, _)| format!("--{}", name.replace('_', "-")));
     match others.chain(settings).collect::<Vec<_>>().join(", ") {
         given if given.is_empty() => Ok(()),
@@ -73,7 +73,7 @@ fn refuse_other_settings(arguments: &Arguments) -> Result<(), Failure> {
 
 /// The number of epochs that is asked for, if it is another.
 fn raised(arguments: &Arguments, done: usize, before: usize) -> Result<Option<usize>, Failure> {
-    let given = arguments.settings.given().into_iter().find(|(name, _)| *name == "epochs");
+    let given = arguments.settings.given().find(|(name, _)| *name == "epochs");
     let Some((_, text)) = given else { return Ok(None) };
     match text.parse::<usize>() {
         Ok(epochs) if epochs == before => Ok(None),

@@ -1,51 +1,76 @@
 //! The settings of a training with where each came from.
 
 use crate::{cli::failure::Failure, spec::TrainSettings, train::Origin};
+use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
-/// One flag for each setting; names and meaning as in `train:`.
-#[derive(clap::Args)]
+/// The flags that were given for settings: one flag for each setting, its name and help the setting's.
+#[derive(Clone, Debug, Default)]
 pub(super) struct SettingFlags {
-    /// Passes over the training images [default: 30].
-    #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
-    epochs: Option<String>,
-    /// Images per step [default: 64].
-    #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
-    batch: Option<String>,
-    /// sgd (with Nesterov momentum) or adamw [default: sgd].
-    #[arg(long, value_name = "NAME")]
-    optimizer: Option<String>,
-    /// Highest learning rate [default: 0.05 for sgd, 0.002 for adamw].
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    lr: Option<String>,
-    /// Momentum of sgd [default: 0.9].
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    momentum: Option<String>,
-    /// Weight decay on weights, not on norms and biases [default: 0.0005 for sgd, 0.05 for adamw].
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    weight_decay: Option<String>,
-    /// Share of the steps in which the learning rate rises [default: 0.05].
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    warmup: Option<String>,
-    /// Label smoothing [default: 0.1].
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    smoothing: Option<String>,
-    /// Mirror training images at random: true or false [default: true].
-    #[arg(long, value_name = "BOOL")]
-    flip: Option<String>,
-    /// Pixels of padding before a random crop [default: 4].
-    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
-    crop: Option<String>,
-    /// Share set aside for validation where the data has no validation split [default: 0.1].
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    val: Option<String>,
-    /// What "best" means: accuracy, macro_f1 or loss, on the validation images [default: accuracy].
-    #[arg(long, value_name = "NAME")]
-    metric: Option<String>,
-    /// Decides weights, split, order and augmentation [default: 0].
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    seed: Option<String>,
+    given: Vec<(&'static str, String)>,
+}
+
+/// A setting as a flag.
+struct Flag {
+    setting: String,
+    long: String,
+    help: String,
+    is_list: bool,
+}
+
+static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(|| {
+    let flag = |argument: nasgen_modules::arguments::Argument| {
+        let wanted = argument.wanted();
+        let default = match &argument.default {
+            Some(Value::Null) | None => String::new(),
+            Some(Value::Array(list)) if list.is_empty() => " [default: none]".into(),
+            Some(Value::String(text)) => format!(" [default: {text}]"),
+            Some(value) => format!(" [default: {value}]"),
+        };
+        let choices = if wanted.starts_with("one of") { format!(": {wanted}") } else { String::new() };
+        Flag {
+            long: argument.name.replace('_', "-"),
+            help: format!("{}{choices}{default}", argument.meaning.trim_end_matches('.')),
+            is_list: wanted.starts_with("a list"),
+            setting: argument.name,
+        }
+    };
+    TrainSettings::signature().arguments.into_iter().map(flag).collect()
+});
+
+impl clap::Args for SettingFlags {
+    fn augment_args(command: Command) -> Command {
+        let argument = |flag: &'static Flag| {
+            let argument = Arg::new(flag.setting.as_str()).long(flag.long.as_str()).help(flag.help.as_str());
+            let argument = argument.value_name("X").allow_hyphen_values(true).help_heading("Settings of the training");
+            match flag.setting.as_str() {
+                "epochs" => argument.short('e'),
+                "batch" => argument.short('b'),
+                _ => argument,
+            }
+        };
+        command.args(FLAGS.iter().map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let value = |flag: &'static Flag| {
+            let text = matches.get_one::<String>(&flag.setting)?;
+            Some((flag.setting.as_str(), text.clone()))
+        };
+        Ok(Self { given: FLAGS.iter().filter_map(value).collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Effective settings.
@@ -57,32 +82,15 @@ pub(super) struct Settings {
 
 impl SettingFlags {
     /// The flags that were given, by the name of the setting.
-    pub(super) fn given(&self) -> Vec<(&'static str, &str)> {
-        let all = [
-            ("epochs", &self.epochs),
-            ("batch", &self.batch),
-            ("optimizer", &self.optimizer),
-            ("lr", &self.lr),
-            ("momentum", &self.momentum),
-            ("weight_decay", &self.weight_decay),
-            ("warmup", &self.warmup),
-            ("smoothing", &self.smoothing),
-            ("flip", &self.flip),
-            ("crop", &self.crop),
-            ("val", &self.val),
-            ("metric", &self.metric),
-            ("seed", &self.seed),
-        ];
-        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    pub(super) fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.given.iter().map(|(name, text)| (*name, text.as_str()))
     }
 
     /// These flags over the spec's `train:` over the defaults.
     pub(super) fn over(&self, spec: &Map<String, Value>) -> Result<Settings, Failure> {
         let mut values = spec.clone();
         for (name, text) in self.given() {
-            // A flag's text means what it would mean in YAML.
-            let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-            values.insert(name.to_owned(), value);
+            values.insert(name.to_owned(), value(name, text));
         }
         let parsed = TrainSettings::parse(&values).map_err(|errors| {
             let line = |error: &nasgen_modules::Error| {
@@ -92,7 +100,14 @@ impl SettingFlags {
             Failure::usage(errors.iter().map(line).collect::<Vec<_>>().join("\nerror: "))
         })?;
         let from_spec = spec.keys().map(|name| (name.clone(), Origin::Spec));
-        let from_flags = self.given().into_iter().map(|(name, _)| (name.to_owned(), Origin::Flag));
+        let from_flags = self.given().map(|(name, _)| (name.to_owned(), Origin::Flag));
         Ok(Settings { values: parsed, origins: from_spec.chain(from_flags).collect() })
     }
+}
+
+/// A flag's text means what it would mean in YAML; a list needs no brackets.
+fn value(name: &str, text: &str) -> Value {
+    let is_list = FLAGS.iter().any(|flag| flag.is_list && flag.setting == name) && !text.starts_with('[');
+    let text = if is_list { format!("[{text}]") } else { text.to_owned() };
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
