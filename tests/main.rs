@@ -27,6 +27,8 @@ mod resume;
 mod sampling;
 /// What a spec may say.
 mod specs;
+/// Which images a training gets.
+mod splitting;
 /// From a spec to a trained network.
 mod training;
 

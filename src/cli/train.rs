@@ -1,6 +1,7 @@
 //! `nasgen train`: a network learns from images.
 
 mod build;
+mod folds;
 mod memory;
 mod resume;
 mod settings;
@@ -14,21 +15,22 @@ use super::{
     show::{input_shape, parse_input, plan},
 };
 use crate::{
-    data::{Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source},
+    data::{DataError, Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source, SplitFile},
     engine,
-    evaluation::Interval,
+    evaluation::{Interval, Metrics},
     network::Network,
     numbers::{grouped, short},
     reference::{Mode, Reference},
     spec::{ModelSpec, SourceText, TrainSettings},
     train::{
-        self, Checkpoint, Description, Divergence, Executor, Job, OptimizerRule, Origin, Problem, RunConfig, RunFolder,
-        RunFolderError, Summary, TrainError, TrainingData,
+        self, Best, Checkpoint, Description, Divergence, Executor, Job, OptimizerRule, Origin, Problem, RunConfig,
+        RunFolder, RunFolderError, Summary, TrainError, TrainingData,
     },
     weights::Weights,
 };
 use candle_core::Device;
 use clap::ValueEnum;
+use folds::Folds;
 use nasgen_modules::{Blocks, Shape};
 use serde_json::{Value, json};
 use settings::{SettingFlags, Settings};
@@ -48,8 +50,9 @@ pub(super) struct Arguments {
     /// The model spec.
     #[arg(required_unless_present = "resume")]
     config: Option<PathBuf>,
-    /// Images: `synthetic` (built in), or a folder: class folders (with or without train, val, test
-    /// above them), CIFAR binary files, or MNIST-style IDX files [default: synthetic].
+    /// Images: `synthetic` (built in), a folder: class folders (with or without train, val, test above
+    /// them), CIFAR binary files, or MNIST-style IDX files; or a CSV table path,label[,split]
+    /// [default: synthetic].
     #[arg(long, value_name = "SOURCE")]
     data: Option<Source>,
     /// How images of another size are fitted: letterbox, crop or stretch [default: letterbox].
@@ -61,6 +64,15 @@ pub(super) struct Arguments {
     /// Replace the last layer by one for this many classes.
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
+    /// Which image is for what, as the split.csv of another run says.
+    #[arg(long, value_name = "FILE", conflicts_with = "kfold")]
+    split: Option<PathBuf>,
+    /// Learn from a part of the training images, of each class the same: 10% or 3000.
+    #[arg(long, value_name = "SHARE|N")]
+    subset: Option<String>,
+    /// Train that many times, each time measuring on another part of the images (cross-validation).
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=100))]
+    kfold: Option<u32>,
     #[command(flatten)]
     settings: SettingFlags,
     /// cpu, cuda or cuda:INDEX [default: cpu].
@@ -132,16 +144,37 @@ fn begin(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &Output) -
     let network = plan(&source, &spec, input_shape(&spec, None))?;
     network.notes.iter().for_each(|note| output.note(note));
 
-    let parts = load(&config, &network, output)?;
+    let data = load(&config, &network, output)?;
+    let changed = arguments.classes.is_some() || arguments.input.is_some();
+    let model = if changed { spec.to_yaml() } else { source.text.clone() };
+    if config.kfold.is_some() {
+        let folder = make_folder(arguments, path)?;
+        folder.write("model.yaml", &model)?;
+        folder.write("config.yaml", &config.to_yaml(&origins))?;
+        return Folds { config, origins, spec, network, model, folder }.run(data, output);
+    }
+    let parts = partition(data, &config, output)?;
     check_batch(&network, &parts, &config.settings)?;
     memory::check(&config, &network, &parts)?;
     let folder = make_folder(arguments, path)?;
-    let changed = arguments.classes.is_some() || arguments.input.is_some();
-    folder.write("model.yaml", &if changed { spec.to_yaml() } else { source.text.clone() })?;
+    write_settings(&folder, &model, &parts, &config, &origins)?;
+    let prepared = Prepared { config, spec, network, parts, folder };
+    let (summary, _) = go(&prepared, None, output)?;
+    output.result(|| report(&summary, &prepared), || to_json(&summary, &prepared))
+}
+
+/// The files that a resume needs.
+fn write_settings(
+    folder: &RunFolder,
+    model: &str,
+    parts: &Partition,
+    config: &RunConfig,
+    origins: &BTreeMap<String, Origin>,
+) -> Result<(), Failure> {
+    folder.write("model.yaml", model)?;
     folder.write("split.csv", &parts.split_file().to_csv())?;
-    // The last of the files that a resume needs: where it is, the others are.
-    folder.write("config.yaml", &config.to_yaml(&origins))?;
-    go(&Prepared { config, spec, network, parts, folder }, None, output)
+    // The last of them: where it is, the others are.
+    Ok(folder.write("config.yaml", &config.to_yaml(origins))?)
 }
 
 /// All settings of a run that begins.
@@ -150,19 +183,15 @@ fn effective(arguments: &Arguments, path: &Path, settings: TrainSettings) -> Run
     let fastest = if device == "cpu" { ExecutorName::Engine } else { ExecutorName::Reference };
     RunConfig {
         config: path.display().to_string(),
-        data: absolute(arguments.data.clone().unwrap_or(Source::Synthetic)),
+        // A resume may be started in another folder.
+        data: arguments.data.clone().unwrap_or(Source::Synthetic).absolute(),
         fit: arguments.fit.unwrap_or_default(),
         executor: arguments.executor.unwrap_or(fastest).to_string(),
         device,
+        split: arguments.split.as_ref().map(|path| path.display().to_string()),
+        subset: arguments.subset.clone(),
+        kfold: arguments.kfold.map(|folds| folds as usize),
         settings,
-    }
-}
-
-/// A resume may be started in another folder.
-fn absolute(source: Source) -> Source {
-    match source {
-        Source::Folder(path) => Source::Folder(std::path::absolute(&path).unwrap_or(path)),
-        Source::Synthetic => Source::Synthetic,
     }
 }
 
@@ -172,13 +201,20 @@ fn origins(arguments: &Arguments, settings: &Settings) -> BTreeMap<String, Origi
         ("fit", arguments.fit.is_some()),
         ("device", arguments.device.is_some()),
         ("executor", arguments.executor.is_some()),
+        ("split", arguments.split.is_some()),
+        ("subset", arguments.subset.is_some()),
+        ("kfold", arguments.kfold.is_some()),
     ];
     let given = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| (name.to_owned(), Origin::Flag));
     given.chain(settings.origins.clone()).collect()
 }
 
 /// Trains, from the beginning or from a checkpoint on.
-fn go(prepared: &Prepared, from: Option<&Checkpoint>, output: &Output) -> Result<(), Failure> {
+fn go(
+    prepared: &Prepared,
+    from: Option<&Checkpoint>,
+    output: &Output,
+) -> Result<(Summary, Box<dyn Executor>), Failure> {
     let Prepared { config, spec, network, parts, folder } = prepared;
     let device = device::open(&config.device)?;
     let normalisation = Normalisation::of(&parts.train);
@@ -224,7 +260,7 @@ fn go(prepared: &Prepared, from: Option<&Checkpoint>, output: &Output) -> Result
         TrainError::Executor(error) => executor_failure(&error.0),
         TrainError::RunFolder(error) => error.into(),
     })?;
-    output.result(|| report(&summary, prepared), || to_json(&summary, prepared, executor.name()))
+    Ok((summary, executor))
 }
 
 /// The executor that was asked for, else the fastest that can run on the device.
@@ -252,13 +288,13 @@ pub(super) fn executor(
     }
 }
 
-fn load(config: &RunConfig, network: &Network, output: &Output) -> Result<Partition, Failure> {
+fn load(config: &RunConfig, network: &Network, output: &Output) -> Result<Dataset, Failure> {
     let [channels, height, width] = sides(network)?;
     let format = ImageFormat { channels, height, width, fit: config.fit };
-    let data = config.data.load(&format).map_err(|error| Failure::new(Kind::Data, error.to_string()))?;
+    let data = config.data.load(&format)?;
     data.notes.iter().for_each(|note| output.note(note));
     check_classes(network, &data)?;
-    split(data, &config.settings, output)
+    Ok(data)
 }
 
 /// Channels, height and width of the images that the network takes.
@@ -286,8 +322,19 @@ fn check_classes(network: &Network, data: &Dataset) -> Result<(), Failure> {
 }
 
 /// The images to learn from and to measure on.
-fn split(data: Dataset, settings: &TrainSettings, output: &Output) -> Result<Partition, Failure> {
-    let parts = Partition::of(data, settings.val, settings.seed);
+fn partition(data: Dataset, config: &RunConfig, output: &Output) -> Result<Partition, Failure> {
+    let settings = &config.settings;
+    let parts = match &config.split {
+        Some(path) => Partition::by(&SplitFile::read(Path::new(path))?, data, false)?,
+        None => Partition::of(data, settings.val, settings.seed),
+    };
+    let parts = subset(parts, config)?;
+    if parts.left_out > 0 {
+        output.note(&format!("{} images are left out", grouped(parts.left_out as u64)));
+    }
+    if parts.train.is_empty() {
+        return Err(Failure::new(Kind::Data, "no image is left to learn from"));
+    }
     let counts = parts.validation.class_counts(parts.classes.len());
     let unmeasured = parts.classes.iter().zip(counts).filter(|(_, count)| *count == 0);
     let unmeasured: Vec<&str> = unmeasured.map(|(class, _)| class.as_str()).collect();
@@ -299,6 +346,12 @@ fn split(data: Dataset, settings: &TrainSettings, output: &Output) -> Result<Par
         output.note(&format!("no validation image of {}: the measures say nothing of it", unmeasured.join(", ")));
     }
     Ok(parts)
+}
+
+fn subset(parts: Partition, config: &RunConfig) -> Result<Partition, Failure> {
+    let Some(text) = &config.subset else { return Ok(parts) };
+    let subset = text.parse().map_err(|problem| Failure::usage(format!("--subset: {problem}")))?;
+    Ok(parts.with_subset(subset, config.settings.seed))
 }
 
 /// A norm cannot learn from one value; that would show only in the first step.
@@ -367,6 +420,17 @@ fn report(summary: &Summary, Prepared { config, folder, parts, .. }: &Prepared) 
     )
 }
 
+fn best_json(best: &Best, validation: &Images) -> Value {
+    let Metrics { accuracy, macro_f1, loss } = best.validation;
+    json!({
+        "epoch": best.epoch,
+        "accuracy": accuracy,
+        "macro_f1": macro_f1,
+        "loss": loss,
+        "interval": interval(accuracy, validation),
+    })
+}
+
 fn interval(accuracy: f64, images: &Images) -> Interval {
     let count = images.len() as f64;
     Interval::of((accuracy * count).round() as u64, images.len() as u64)
@@ -378,25 +442,18 @@ fn quoted(path: &str) -> String {
     if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
-fn to_json(summary: &Summary, prepared: &Prepared, executor: &str) -> Value {
+fn to_json(summary: &Summary, prepared: &Prepared) -> Value {
     let Prepared { config, network, parts, folder, .. } = prepared;
-    let best = summary.best;
     json!({
         "run": folder.path(),
         "epochs": summary.epochs,
         "params": network.params(),
         "macs": network.macs(),
         "device": config.device,
-        "executor": executor,
+        "executor": config.executor,
         "train_images": parts.train.len(),
         "val_images": parts.validation.len(),
-        "best": {
-            "epoch": best.epoch,
-            "accuracy": best.validation.accuracy,
-            "macro_f1": best.validation.macro_f1,
-            "loss": best.validation.loss,
-            "interval": interval(best.validation.accuracy, &parts.validation),
-        },
+        "best": best_json(&summary.best, &parts.validation),
         "images_per_second": summary.images_per_second,
         "seconds": summary.seconds,
     })
@@ -435,6 +492,12 @@ pub(super) fn executor_failure(message: &str) -> Failure {
     let out_of_memory = message.to_lowercase().contains("out of memory") || message.contains("OUT_OF_MEMORY");
     let kind = if out_of_memory { Kind::OutOfMemory } else { Kind::Failed };
     Failure::new(kind, message)
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        Self::new(Kind::Data, error.to_string())
+    }
 }
 
 impl From<RunFolderError> for Failure {

@@ -3,7 +3,9 @@
 mod blocks;
 mod evaluation;
 mod network;
+mod survey;
 
 pub use blocks::{block_details, block_list};
 pub use evaluation::{answers_csv, evaluation_text};
 pub use network::network_table;
+pub use survey::survey_text;

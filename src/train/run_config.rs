@@ -20,6 +20,12 @@ pub struct RunConfig {
     pub device: String,
     /// `engine` or `reference`.
     pub executor: String,
+    /// The file of splits that it was given.
+    pub split: Option<String>,
+    /// How many of the training images it uses, if not all.
+    pub subset: Option<String>,
+    /// Of a cross-validation, the number of folds; each is a run of its own in the run's folder.
+    pub kfold: Option<usize>,
     /// How it is trained.
     pub settings: TrainSettings,
 }
@@ -72,6 +78,10 @@ impl RunConfig {
         text += &line("fit", &self.fit.to_string());
         text += &line("device", &self.device);
         text += &line("executor", &self.executor);
+        let kfold = self.kfold.map(|folds| folds.to_string());
+        for (name, value) in [("split", &self.split), ("subset", &self.subset), ("kfold", &kfold)] {
+            text += &value.as_ref().map_or_else(String::new, |value| line(name, &quoted(value.clone())));
+        }
         text += "train:\n";
         for (name, value) in self.settings.effective() {
             text += &format!("  {}", line(&name, &emit_inline(&value)));
@@ -101,6 +111,15 @@ impl RunConfig {
         let (device, executor) = (text("device")?, text("executor")?);
         let fit = fit.parse().map_err(|problem| wrong("fit", format!("{problem}")))?;
         let Ok(data) = data.parse();
+        let mut optional = |key: &str| match values.shift_remove(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(other) => Err(wrong(key, format!("wanted a text, got {other}"))),
+        };
+        let (split, subset) = (optional("split")?, optional("subset")?);
+        let kfold = optional("kfold")?.map(|text| text.parse().map_err(|_| wrong("kfold", format!("got {text}"))));
+        let kfold = kfold.transpose()?;
         let settings = match values.shift_remove("train") {
             Some(Value::Object(settings)) => settings,
             _ => Map::new(),
@@ -110,7 +129,7 @@ impl RunConfig {
         })?;
         match values.keys().next() {
             Some(key) => Err(wrong(key, "there is no such setting".into())),
-            None => Ok(Self { config, data, fit, device, executor, settings }),
+            None => Ok(Self { config, data, fit, device, executor, split, subset, kfold, settings }),
         }
     }
 }
@@ -140,6 +159,9 @@ mod tests {
             fit: Fit::Crop,
             device: "cpu".into(),
             executor: "reference".into(),
+            split: Some("my split.csv".into()),
+            subset: Some("10%".into()),
+            kfold: Some(5),
             settings: TrainSettings::parse(settings.as_object().unwrap()).unwrap(),
         };
         let origins = BTreeMap::from([("lr".to_owned(), Origin::Flag), ("epochs".to_owned(), Origin::Spec)]);

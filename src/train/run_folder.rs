@@ -101,6 +101,18 @@ impl RunFolder {
         if path.exists() { Checkpoint::load(&path).map(Some) } else { Ok(None) }
     }
 
+    /// Makes the folder `path` of which a kill may have left a beginning without settings.
+    ///
+    /// # Errors
+    /// When it holds a run, or cannot be made.
+    pub fn create_anew(path: &Path) -> Result<Self, RunFolderError> {
+        if path.is_dir() && !path.join("config.yaml").exists() {
+            let _lock = lock(path)?;
+            fs::remove_dir_all(path).map_err(|error| failed(path, &error))?;
+        }
+        Self::create(path)
+    }
+
     /// Makes the folder `name` in `runs`, and points `runs/latest` at it.
     ///
     /// # Errors
