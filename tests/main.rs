@@ -5,6 +5,8 @@
     reason = "a test fails by panicking, and says that it was skipped"
 )]
 
+/// Operators and policies on training images.
+mod augmenting;
 /// Tables over every block: what each gets tested for free.
 mod blocks;
 /// The engine against the reference.

@@ -15,7 +15,7 @@ use super::{
     show::{input_shape, parse_input, plan},
 };
 use crate::{
-    data::{DataError, Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source, SplitFile},
+    data::{DataError, Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source, SplitFile, preview},
     engine,
     evaluation::{Interval, Metrics},
     network::Network,
@@ -235,6 +235,11 @@ fn go(
     let mut executor = executor(Some(name), network, &weights, rule, config.settings.seed, &device)?;
     drop(weights);
 
+    if from.is_none() {
+        let seen = preview(&parts.train, &train::augmentation(&config.settings), config.settings.seed);
+        let seen = seen.map_err(|error| Failure::new(Kind::Failed, format!("cannot draw aug_preview.png: {error}")))?;
+        folder.write_bytes("aug_preview.png", &seen)?;
+    }
     output.message(&headline(prepared));
     let data = TrainingData {
         train: &parts.train,

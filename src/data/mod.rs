@@ -6,6 +6,7 @@
 //! shifted and mirrored ([`training_batch`]). What was changed or skipped on the way in is said in
 //! [`Dataset::notes`]. A user's folder is only ever read.
 
+pub mod augment;
 mod batch;
 mod cifar;
 mod error;
@@ -20,6 +21,7 @@ mod normalisation;
 mod order;
 mod partition;
 mod picture;
+mod preview;
 mod source;
 mod split;
 mod split_file;
@@ -35,6 +37,7 @@ pub use normalisation::Normalisation;
 pub use order::{balanced_order, permutation};
 pub use partition::Partition;
 pub use picture::{image_files, read_image};
+pub use preview::preview;
 pub use source::Source;
 pub use split::{Subset, folds, stratified};
 pub use split_file::SplitFile;

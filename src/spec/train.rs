@@ -1,7 +1,8 @@
 //! The settings of a training, as `train:` in a spec and the flags of `nasgen train` give them.
 
+use crate::data::augment::Policy;
 use nasgen_modules::{Error, arguments::Signature};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -122,6 +123,12 @@ pub struct TrainSettings {
     #[serde(default = "crop")]
     #[schemars(range(min = 0, max = 256))]
     pub crop: usize,
+    /// What is done to training images before they are mirrored and cropped: trivial, randaugment,
+    /// autoaugment, timm's rand-m9-mstd0.5, mixup, cutmix, rotate, color_jitter, erase, … or a list of them,
+    /// each by its name or as {name: value}.
+    #[serde(default)]
+    #[schemars(schema_with = "policy")]
+    pub augment: Value,
     /// Share of the training images set aside for validation where the data has no validation
     /// split of its own.
     #[serde(default = "val")]
@@ -207,6 +214,9 @@ pub enum Metric {
     Loss,
 }
 
+fn policy(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["policy", "null"] })
+}
 fn epochs() -> usize {
     30
 }
@@ -297,7 +307,9 @@ impl TrainSettings {
                 Error::argument(name, message)
             })
         };
-        let errors: Vec<Error> = USED_ONLY_BY.iter().filter_map(ignored).collect();
+        let policy = Policy::parse(&settings.augment).err();
+        let policy = policy.map(|problem| Error::argument("augment", format!("setting `augment`: {problem}")));
+        let errors: Vec<Error> = USED_ONLY_BY.iter().filter_map(ignored).chain(policy).collect();
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
     }
 

@@ -15,7 +15,7 @@ pub use run_config::{Origin, RunConfig, with_epochs};
 pub use run_folder::{RunFolder, RunFolderError};
 pub use schedule::{Plateau, Schedule, steps_per_epoch};
 pub use session::{
-    Divergence, EpochReport, Job, Observer, Problem, StepReport, Summary, TrainError, TrainingData, train,
+    Divergence, EpochReport, Job, Observer, Problem, StepReport, Summary, TrainError, TrainingData, augmentation, train,
 };
 
 use crate::{

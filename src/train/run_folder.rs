@@ -136,8 +136,16 @@ impl RunFolder {
     /// # Errors
     /// When the file system refuses.
     pub fn write(&self, name: &str, text: &str) -> Result<(), RunFolderError> {
+        self.write_bytes(name, text.as_bytes())
+    }
+
+    /// Writes a file of bytes, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), RunFolderError> {
         let path = self.path.join(name);
-        files::write_whole(&path, text.as_bytes()).map_err(|error| failed(&path, &error))
+        files::write_whole(&path, bytes).map_err(|error| failed(&path, &error))
     }
 
     /// Saves the weights of the best epoch, whole or not at all.

@@ -5,7 +5,10 @@ use super::{
     steps_per_epoch,
 };
 use crate::{
-    data::{Augmentation, Batch, Images, Normalisation, balanced_order, evaluation_batch, permutation, training_batch},
+    data::{
+        Augmentation, Batch, Images, Normalisation, augment::Policy, balanced_order, evaluation_batch, permutation,
+        training_batch,
+    },
     evaluation::Metrics,
     spec::{Balance, Metric, TrainSettings},
     weights::Weights,
@@ -196,6 +199,7 @@ struct Session<'a> {
     job: &'a Job<'a>,
     schedule: Schedule,
     objective: Objective,
+    augmentation: Augmentation,
     progress: Progress,
     /// The running average of the weights, if one is kept and a step was taken.
     average: Option<Weights>,
@@ -229,6 +233,7 @@ impl<'a> Session<'a> {
             job,
             schedule: Schedule::of(job.settings, steps_per_epoch(job.data.train.len(), job.settings.batch)),
             objective: Objective::of(job.settings, &counts),
+            augmentation: augmentation(job.settings),
             progress,
             average: from.and_then(|checkpoint| checkpoint.average.clone()),
             time,
@@ -379,9 +384,8 @@ impl<'a> Session<'a> {
         indices: &[usize],
     ) -> Result<super::StepResult, TrainError> {
         let Job { data, settings, .. } = *self.job;
-        let TrainSettings { flip, crop, seed, accumulate, clip, .. } = *settings;
-        let augmentation = Augmentation { flip, crop_padding: crop };
-        let batch = training_batch(data.train, indices, &data.normalisation, augmentation, seed, epoch as u64);
+        let TrainSettings { seed, accumulate, clip, .. } = *settings;
+        let batch = training_batch(data.train, indices, &data.normalisation, &self.augmentation, seed, epoch as u64);
         let learning_rate = self.learning_rate(epoch, step);
         let index = self.index(epoch, step);
         let (waiting, is_last) = (step % accumulate, step + 1 == self.steps());
@@ -482,6 +486,13 @@ impl<'a> Session<'a> {
             seconds: self.time.seconds(),
         }
     }
+}
+
+/// How the settings vary training images.
+pub fn augmentation(settings: &TrainSettings) -> Augmentation {
+    // The settings were checked when they were read.
+    let policy = Policy::parse(&settings.augment).unwrap_or_default();
+    Augmentation { flip: settings.flip, crop_padding: settings.crop, policy }
 }
 
 fn images_per_epoch(job: &Job<'_>) -> usize {

@@ -1,6 +1,10 @@
 //! The settings of a training with where each came from.
 
-use crate::{cli::failure::Failure, spec::TrainSettings, train::Origin};
+use crate::{
+    cli::failure::Failure,
+    spec::{TrainSettings, yaml},
+    train::Origin,
+};
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -109,5 +113,9 @@ impl SettingFlags {
 fn value(name: &str, text: &str) -> Value {
     let is_list = FLAGS.iter().any(|flag| flag.is_list && flag.setting == name) && !text.starts_with('[');
     let text = if is_list { format!("[{text}]") } else { text.to_owned() };
-    serde_json::from_str(&text).unwrap_or(Value::String(text))
+    let parsed = match text.starts_with(['[', '{']) {
+        true => yaml::parse(&text).ok().map(|yaml| yaml.to_json()),
+        false => serde_json::from_str(&text).ok(),
+    };
+    parsed.unwrap_or(Value::String(text))
 }
