@@ -263,3 +263,52 @@ fn the_average_of_the_weights_is_what_is_measured_and_kept() {
     let evaluated: serde_json::Value = serde_json::from_str(&evaluated).unwrap();
     assert_eq!(evaluated["accuracy"], result["best"]["accuracy"]);
 }
+
+#[test]
+fn a_flag_goes_before_set_the_environment_a_file_the_spec_and_the_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::write(
+        here.join("cfg.yml"),
+        format!("{SPEC}train: {{epochs: 1, batch: 500, lr: 0.01, smoothing: 0.2, val: 0.3}}\n"),
+    )
+    .unwrap();
+    let file = "config: cfg.yml\nfit: crop\ntrain: {lr: 0.02, smoothing: 0.3, warmup: 0.5, momentum: 0.5}\n";
+    fs::write(here.join("my.yml"), file).unwrap();
+    let run = |arguments: &str, variables: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nasgen"));
+        command.args(arguments.split_whitespace()).current_dir(here).envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let arguments = "train --config my.yml --set train.warmup=0.25 --set momentum=0.6 --momentum 0.7 --run a";
+    let (code, stderr) = run(arguments, &[("NASGEN_SMOOTHING", "0.4"), ("NASGEN_WARMUP", "0.9")]);
+    assert_eq!(code, 0, "{stderr}");
+    let config = fs::read_to_string(here.join("a/config.yaml")).unwrap();
+    for line in [
+        "fit: crop  # the file of --config\n",
+        "  momentum: 0.7  # flag --momentum\n",
+        "  warmup: 0.25  # --set\n",
+        "  smoothing: 0.4  # the environment\n",
+        "  lr: 0.02  # the file of --config\n",
+        "  val: 0.3  # the spec\n",
+        "  seed: 0  # default\n",
+    ] {
+        assert!(config.contains(line), "{line}: {config}");
+    }
+    // A run's own file repeats it.
+    let (code, stderr) = run("train --config a/config.yaml --run b", &[]);
+    assert_eq!(code, 0, "{stderr}");
+    let last = |run: &str| fs::read(here.join(run).join("last.safetensors")).unwrap();
+    assert!(last("a") == last("b"), "config.yaml does not replay its run");
+    fs::write(here.join("wrong.yml"), "config: cfg.yml\ntrian: {lr: 1}\n").unwrap();
+    for (arguments, variables, message) in [
+        ("train --config wrong.yml", &[][..], "wrong.yml:2:1"),
+        ("train cfg.yml --set learning=3", &[], "unknown setting `learning`"),
+        ("train cfg.yml --set lr", &[], "--set: wanted NAME=VALUE"),
+        ("train cfg.yml", &[("NASGEN_EPOCH", "3")], "did you mean NASGEN_EPOCHS?"),
+    ] {
+        let (code, stderr) = run(arguments, variables);
+        assert!(code == 2 && stderr.contains(message), "`{arguments}`: {stderr}");
+    }
+}

@@ -15,13 +15,15 @@ use super::{
     show::{input_shape, parse_input, plan},
 };
 use crate::{
-    data::{DataError, Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source, SplitFile, preview},
+    data::{
+        DataError, Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source, SplitFile, UnknownFit, preview,
+    },
     engine,
     evaluation::{Interval, Metrics},
     network::Network,
     numbers::{grouped, short},
     reference::{Mode, Reference},
-    spec::{ModelSpec, SourceText, TrainSettings},
+    spec::{Diagnostic, ModelSpec, SourceText, TrainSettings, yaml},
     train::{
         self, Best, Checkpoint, Description, Divergence, Executor, Job, OptimizerRule, Origin, Problem, RunConfig,
         RunFolder, RunFolderError, Summary, TrainError, TrainingData,
@@ -31,8 +33,8 @@ use crate::{
 use candle_core::Device;
 use clap::ValueEnum;
 use folds::Folds;
-use nasgen_modules::{Blocks, Shape};
-use serde_json::{Value, json};
+use nasgen_modules::{Blocks, Shape, nearest};
+use serde_json::{Map, Value, json};
 use settings::{SettingFlags, Settings};
 use std::{
     collections::BTreeMap,
@@ -42,14 +44,23 @@ use std::{
 
 /// Train a network on images.
 ///
-/// Settings come from the flags, else from the spec's `train:`, else they are the default recipe:
+/// Settings come from the flags, else from --set, the environment, the file of --config, the spec's
+/// `train:`, else they are the default recipe:
 /// 30 epochs, batch 64, SGD with Nesterov momentum 0.9, learning rate 0.05 with warm-up and cosine,
 /// weight decay 0.0005, label smoothing 0.1, flip and crop.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The model spec.
-    #[arg(required_unless_present = "resume")]
+    #[arg(required_unless_present_any = ["resume", "settings_file"])]
     config: Option<PathBuf>,
+    /// A file of settings, such as the config.yaml of a run, which this repeats: config (the model spec),
+    /// data, fit, device, executor, split, subset, kfold, and train with the settings below.
+    #[arg(id = "settings_file", long = "config", value_name = "FILE")]
+    settings_file: Option<PathBuf>,
+    /// Set one of the settings below, such as lr=0.02. A flag goes before it; it goes before a variable of
+    /// the environment such as NASGEN_LR, that before --config, and that before the spec.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    sets: Vec<String>,
     /// Images: `synthetic` (built in), a folder: class folders (with or without train, val, test above
     /// them), CIFAR binary files, or MNIST-style IDX files; or a CSV table path,label[,split]
     /// [default: synthetic].
@@ -113,11 +124,14 @@ impl fmt::Display for ExecutorName {
 }
 
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
-    match (&arguments.resume, &arguments.config) {
-        (Some(folder), _) => resume::run(arguments, folder, blocks, output),
-        (None, Some(config)) => begin(arguments, config, blocks, output),
-        (None, None) => Err(Failure::usage("wanted a model spec, or --resume with the folder of a run")),
+    if let Some(folder) = &arguments.resume {
+        return resume::run(arguments, folder, blocks, output);
     }
+    let file = arguments.settings_file.as_deref().map(SettingsFile::read).transpose()?.unwrap_or_default();
+    let path = arguments.config.clone().or_else(|| file.path("config"));
+    let path =
+        path.ok_or_else(|| Failure::usage("wanted a model spec: as an argument, or as `config:` in --config"))?;
+    begin(arguments, &file, &path, blocks, output)
 }
 
 /// A training before its first step, or before its next.
@@ -129,17 +143,23 @@ struct Prepared {
     folder: RunFolder,
 }
 
-fn begin(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
+fn begin(
+    arguments: &Arguments,
+    file: &SettingsFile,
+    path: &Path,
+    blocks: &Blocks,
+    output: &Output,
+) -> Result<(), Failure> {
     let source = SourceText::read(path)?;
     let mut spec = ModelSpec::parse(&source, blocks)?;
-    let settings = arguments.settings.over(&spec.train)?;
+    let settings = arguments.settings.over(&arguments.sets, &file.train, &spec.train)?;
     if let Some(classes) = arguments.classes {
         spec = spec.with_classes(classes, blocks).map_err(|problem| Failure::usage(format!("--classes: {problem}")))?;
     }
     if let Some([channels, height, width]) = arguments.input {
         (spec.input_channel, spec.input_size) = (channels, Some([height, width]));
     }
-    let (config, origins) = (effective(arguments, path, settings.values.clone()), origins(arguments, &settings));
+    let (config, origins) = effective(arguments, file, path, settings)?;
     device::open(&config.device)?;
     let network = plan(&source, &spec, input_shape(&spec, None))?;
     network.notes.iter().for_each(|note| output.note(note));
@@ -177,36 +197,96 @@ fn write_settings(
     Ok(folder.write("config.yaml", &config.to_yaml(origins))?)
 }
 
-/// All settings of a run that begins.
-fn effective(arguments: &Arguments, path: &Path, settings: TrainSettings) -> RunConfig {
-    let device = arguments.device.clone().unwrap_or_else(|| "cpu".into());
+/// All settings of a run that begins, and where those that are not the default came from.
+fn effective(
+    arguments: &Arguments,
+    file: &SettingsFile,
+    path: &Path,
+    settings: Settings,
+) -> Result<(RunConfig, BTreeMap<String, Origin>), Failure> {
+    let mut origins = settings.origins;
+    let mut choose = |name: &str, flag: Option<String>| {
+        let (value, origin) = match flag {
+            Some(flag) => (Some(flag), Origin::Flag),
+            None => (file.text(name), Origin::File),
+        };
+        if value.is_some() {
+            origins.insert(name.to_owned(), origin);
+        }
+        value
+    };
+    let text = |path: &PathBuf| path.display().to_string();
+    let data = choose("data", arguments.data.as_ref().map(Source::to_string)).unwrap_or_else(|| "synthetic".into());
+    let fit = choose("fit", arguments.fit.map(|fit| fit.to_string()));
+    let device = choose("device", arguments.device.clone()).unwrap_or_else(|| "cpu".into());
+    let executor = choose("executor", arguments.executor.map(|name| name.to_string()));
+    let (split, subset) =
+        (choose("split", arguments.split.as_ref().map(text)), choose("subset", arguments.subset.clone()));
+    let kfold = choose("kfold", arguments.kfold.map(|folds| folds.to_string()));
+    let wrong = |name: &str, problem: String| Failure::usage(format!("{name}: {problem}"));
+    let fit =
+        fit.map(|fit| fit.parse().map_err(|problem: UnknownFit| wrong("fit", problem.to_string()))).transpose()?;
     let fastest = if device == "cpu" { ExecutorName::Engine } else { ExecutorName::Reference };
-    RunConfig {
+    let executor = executor.unwrap_or_else(|| fastest.to_string());
+    ExecutorName::from_str(&executor, false).map_err(|problem| wrong("executor", problem))?;
+    let kfold = kfold.map(|folds| folds.parse().map_err(|_| wrong("kfold", format!("got {folds}")))).transpose()?;
+    let Ok(data) = data.parse::<Source>();
+    let config = RunConfig {
         config: path.display().to_string(),
         // A resume may be started in another folder.
-        data: arguments.data.clone().unwrap_or(Source::Synthetic).absolute(),
-        fit: arguments.fit.unwrap_or_default(),
-        executor: arguments.executor.unwrap_or(fastest).to_string(),
+        data: data.absolute(),
+        fit: fit.unwrap_or_default(),
+        executor,
         device,
-        split: arguments.split.as_ref().map(|path| path.display().to_string()),
-        subset: arguments.subset.clone(),
-        kfold: arguments.kfold.map(|folds| folds as usize),
-        settings,
-    }
+        split,
+        subset,
+        kfold,
+        settings: settings.values,
+    };
+    Ok((config, origins))
 }
 
-fn origins(arguments: &Arguments, settings: &Settings) -> BTreeMap<String, Origin> {
-    let given = [
-        ("data", arguments.data.is_some()),
-        ("fit", arguments.fit.is_some()),
-        ("device", arguments.device.is_some()),
-        ("executor", arguments.executor.is_some()),
-        ("split", arguments.split.is_some()),
-        ("subset", arguments.subset.is_some()),
-        ("kfold", arguments.kfold.is_some()),
-    ];
-    let given = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| (name.to_owned(), Origin::Flag));
-    given.chain(settings.origins.clone()).collect()
+/// The file of `--config`.
+#[derive(Default)]
+struct SettingsFile {
+    /// All but `train`.
+    values: Map<String, Value>,
+    train: Map<String, Value>,
+}
+
+impl SettingsFile {
+    const KEYS: [&str; 9] = ["config", "data", "fit", "device", "executor", "split", "subset", "kfold", "train"];
+
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let source = SourceText::read(path)?;
+        let yaml = yaml::parse(&source.text).map_err(|diagnostic| source.error(vec![diagnostic]))?;
+        let unknown = |entry: &&yaml::Entry| !Self::KEYS.contains(&entry.key.as_str());
+        if let Some(entry) = yaml.as_map().unwrap_or_default().iter().find(unknown) {
+            let near = nearest(&entry.key, Self::KEYS).map(|near| format!("did you mean `{near}`?"));
+            let diagnostic = Diagnostic::new(format!("unknown setting `{}`", entry.key)).at(entry.key_span).help(near);
+            return Err(source.error(vec![diagnostic]).into());
+        }
+        let Value::Object(mut values) = yaml.to_json() else {
+            return Err(source.error(vec![Diagnostic::new("wanted a map of settings").at(yaml.span)]).into());
+        };
+        let train = match values.shift_remove("train") {
+            Some(Value::Object(train)) => train,
+            _ => Map::new(),
+        };
+        Ok(Self { values, train })
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        match self.values.get(name)? {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(Into::into)
+    }
 }
 
 /// Trains, from the beginning or from a checkpoint on.

@@ -35,6 +35,12 @@ pub struct RunConfig {
 pub enum Origin {
     /// A flag of the command line.
     Flag,
+    /// `--set NAME=VALUE`.
+    Set,
+    /// A variable of the environment.
+    Environment,
+    /// The file of `--config`.
+    File,
     /// `train:` in the model spec.
     Spec,
     /// Nobody set it.
@@ -55,6 +61,9 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Flag => "flag",
+            Self::Set => "--set",
+            Self::Environment => "the environment",
+            Self::File => "the file of --config",
             Self::Spec => "the spec",
             Self::Default => "default",
         })

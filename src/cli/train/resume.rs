@@ -70,6 +70,8 @@ pub(super) fn go_on(prepared: &Prepared, checkpoint: Option<&Checkpoint>, output
 fn refuse_other_settings(arguments: &Arguments) -> Result<(), Failure> {
     let others = [
         ("a model spec", arguments.config.is_some()),
+        ("--config", arguments.settings_file.is_some()),
+        ("--set", !arguments.sets.is_empty()),
         ("--fit", arguments.fit.is_some()),
         ("--input", arguments.input.is_some()),
         ("--classes", arguments.classes.is_some()),

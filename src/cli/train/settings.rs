@@ -6,6 +6,7 @@ use crate::{
     train::Origin,
 };
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
+use nasgen_modules::nearest;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -90,23 +91,78 @@ impl SettingFlags {
         self.given.iter().map(|(name, text)| (*name, text.as_str()))
     }
 
-    /// These flags over the spec's `train:` over the defaults.
-    pub(super) fn over(&self, spec: &Map<String, Value>) -> Result<Settings, Failure> {
-        let mut values = spec.clone();
-        for (name, text) in self.given() {
-            values.insert(name.to_owned(), value(name, text));
+    /// These flags over `--set`, over the environment, over the file of `--config`, over the spec's
+    /// `train:`, over the defaults.
+    pub(super) fn over(
+        &self,
+        sets: &[String],
+        file: &Map<String, Value>,
+        spec: &Map<String, Value>,
+    ) -> Result<Settings, Failure> {
+        let mut layers = Layers::default();
+        spec.iter().for_each(|(name, value)| layers.put(name, value.clone(), Origin::Spec));
+        file.iter().for_each(|(name, value)| layers.put(name, value.clone(), Origin::File));
+        for (name, text) in environment()? {
+            layers.put(name, value(name, &text), Origin::Environment);
         }
-        let parsed = TrainSettings::parse(&values).map_err(|errors| {
+        for text in sets {
+            let (name, text) = assignment(text)?;
+            layers.put(name, value(name, text), Origin::Set);
+        }
+        self.given().for_each(|(name, text)| layers.put(name, value(name, text), Origin::Flag));
+        let Layers { values, origins } = layers;
+        let values = TrainSettings::parse(&values).map_err(|errors| {
             let line = |error: &nasgen_modules::Error| {
                 let help = error.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
                 format!("{}{help}", error.message)
             };
             Failure::usage(errors.iter().map(line).collect::<Vec<_>>().join("\nerror: "))
         })?;
-        let from_spec = spec.keys().map(|name| (name.clone(), Origin::Spec));
-        let from_flags = self.given().map(|(name, _)| (name.to_owned(), Origin::Flag));
-        Ok(Settings { values: parsed, origins: from_spec.chain(from_flags).collect() })
+        Ok(Settings { values, origins })
     }
+}
+
+/// Values with where each came from; a later one takes the place of an earlier one.
+#[derive(Default)]
+struct Layers {
+    values: Map<String, Value>,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Layers {
+    fn put(&mut self, name: &str, value: Value, origin: Origin) {
+        self.values.insert(name.to_owned(), value);
+        self.origins.insert(name.to_owned(), origin);
+    }
+}
+
+/// `lr=0.02` or `train.lr=0.02`.
+fn assignment(text: &str) -> Result<(&str, &str), Failure> {
+    let Some((name, value)) = text.split_once('=') else {
+        return Err(Failure::usage(format!("--set: wanted NAME=VALUE, such as lr=0.02, got `{text}`")));
+    };
+    let name = name.trim();
+    Ok((name.strip_prefix("train.").unwrap_or(name), value.trim()))
+}
+
+/// What `NASGEN_LR` and the like say; a variable that stands for no setting is an error.
+fn environment() -> Result<Vec<(&'static str, String)>, Failure> {
+    let mut found = Vec::new();
+    for (variable, text) in std::env::vars_os() {
+        let (Some(variable), Some(text)) = (variable.to_str(), text.to_str()) else { continue };
+        let Some(name) = variable.strip_prefix("NASGEN_") else { continue };
+        let name = name.to_lowercase();
+        match FLAGS.iter().find(|flag| flag.setting == name) {
+            Some(flag) => found.push((flag.setting.as_str(), text.to_owned())),
+            None => {
+                let near = nearest(&name, FLAGS.iter().map(|flag| flag.setting.as_str()));
+                let near =
+                    near.map_or_else(String::new, |near| format!("; did you mean NASGEN_{}?", near.to_uppercase()));
+                return Err(Failure::usage(format!("the environment has {variable}, which is no setting{near}")));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// A flag's text means what it would mean in YAML; a list needs no brackets.
