@@ -4,7 +4,7 @@ use crate::{
     buffer::Buffer,
     chunks,
     lifetimes::Assignment,
-    loss::cross_entropy,
+    loss::Loss,
     operation::{Forward, Gradients, InputGradient, Rereads, Run},
     optimizer::{Optimizer, Rule},
     parameters::Slot,
@@ -19,7 +19,26 @@ pub struct Engine {
     parameter_gradients: Vec<f32>,
     optimizer: Optimizer,
     buffers: Vec<Buffer>,
+    /// Sums of the gradients of batches that the optimizer has not seen yet.
+    waiting: Vec<f32>,
     input: Shape,
+}
+
+/// One training step.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainStep<'a> {
+    /// Number of the step in the whole training: decides what dropout drops.
+    pub index: u64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// What the scores are measured by.
+    pub loss: &'a Loss,
+    /// Largest norm of all gradients together; longer ones are shortened to it.
+    pub clip: Option<f64>,
+    /// Batches before this one whose gradients wait to be averaged with this one's.
+    pub waiting: usize,
+    /// Whether the optimizer moves the parameters now, or this batch waits too.
+    pub update: bool,
 }
 
 /// Weights or a batch that do not fit the network.
@@ -62,6 +81,7 @@ impl Engine {
             parameter_gradients: vec![0.0; count],
             optimizer: Optimizer::new(rule, count),
             buffers: Vec::new(),
+            waiting: Vec::new(),
             input: *input,
             plan,
         };
@@ -157,43 +177,57 @@ impl Engine {
     }
 
     /// One training step: forward, loss, backward, and the optimizer's step unless the loss is not
-    /// finite. `step` is its number in the whole training.
+    /// finite. `targets` has a distribution over the classes for each image.
     ///
     /// # Errors
-    /// When images or labels do not fit the network.
+    /// When images or targets do not fit the network.
     pub fn train_step(
         &mut self,
         images: &[f32],
-        labels: &[u32],
-        step: u64,
-        learning_rate: f64,
-        smoothing: f64,
+        targets: &[f32],
+        step: &TrainStep<'_>,
     ) -> Result<StepOutcome, EngineError> {
-        let run = Run { images: self.take_images(images, true)?, training: true, step };
+        let run = Run { images: self.take_images(images, true)?, training: true, step: step.index };
         let classes = self.plan.lengths[self.plan.output];
-        if labels.len() != run.images || labels.iter().any(|label| *label as usize >= classes) {
-            return Err(EngineError(format!("wanted {} labels below {classes}, got {}", run.images, labels.len())));
+        if targets.len() != run.images * classes {
+            return Err(EngineError(format!("wanted {} targets of {classes}, got {}", run.images, targets.len())));
         }
         if let (1, Some(norm)) = (run.images, &self.plan.norm_of_one_value) {
             return Err(EngineError(format!("`{norm}`: a norm in training needs more than one value per channel")));
         }
-        Ok(self.step(&run, labels, learning_rate, smoothing))
-    }
-
-    fn step(&mut self, run: &Run, labels: &[u32], learning_rate: f64, smoothing: f64) -> StepOutcome {
-        let classes = self.plan.lengths[self.plan.output];
-        self.forward(run);
+        self.forward(&run);
         let buffer = self.plan.training.gradients[self.plan.output].expect("the output has a gradient");
         let mut of_scores = std::mem::take(&mut self.buffers[buffer]);
         let gradient = of_scores.part_mut(run.images * classes);
-        let (loss, correct) = cross_entropy(self.output(run), labels, smoothing, gradient);
+        let (loss, correct) = step.loss.measure(self.output(&run), targets, run.images, gradient);
         self.buffers[buffer] = of_scores;
         if loss.is_finite() {
-            self.backward(run);
-            let Self { optimizer, plan, parameters, parameter_gradients, .. } = self;
-            optimizer.step(&plan.slots, parameters, parameter_gradients, learning_rate);
+            self.backward(&run);
+            self.update(step);
         }
-        StepOutcome { loss, correct }
+        Ok(StepOutcome { loss, correct })
+    }
+
+    /// Moves the parameters, or keeps the gradients until enough batches have come.
+    fn update(&mut self, step: &TrainStep<'_>) {
+        let Self { optimizer, plan, parameters, parameter_gradients, waiting, .. } = self;
+        if step.waiting > 0 {
+            waiting.iter().zip(&mut *parameter_gradients).for_each(|(sum, gradient)| *gradient += sum);
+        }
+        if !step.update {
+            waiting.clone_from(parameter_gradients);
+            return;
+        }
+        let mut factor = 1.0 / (step.waiting + 1) as f32;
+        if let Some(most) = step.clip {
+            let sum: f64 = parameter_gradients.iter().map(|gradient| f64::from(*gradient).powi(2)).sum();
+            // As `torch.nn.utils.clip_grad_norm_`.
+            factor *= (most / (sum.sqrt() * f64::from(factor) + 1e-6)).min(1.0) as f32;
+        }
+        if factor != 1.0 {
+            parameter_gradients.iter_mut().for_each(|gradient| *gradient *= factor);
+        }
+        optimizer.step(&plan.slots, parameters, parameter_gradients, step.learning_rate);
     }
 
     /// Stores images pixels × channels; how many there are.

@@ -26,5 +26,6 @@ mod parameters;
 mod plan;
 mod window;
 
-pub use engine::{Engine, EngineError, StepOutcome};
+pub use engine::{Engine, EngineError, StepOutcome, TrainStep};
+pub use loss::{Loss, LossKind};
 pub use optimizer::Rule;

@@ -168,6 +168,8 @@ impl Argument {
             "integer" => self.wanted_number("a whole number"),
             "number" => self.wanted_number("a number"),
             "boolean" => "true or false".into(),
+            "array" => "a list of whole numbers".into(),
+            "policy" => "a name, a map or a list of them".into(),
             other => other.into(),
         };
         if self.takes_null() && self.kind() != "null" { format!("{what} or null") } else { what }
@@ -242,8 +244,9 @@ impl Argument {
                 kind_fits && number.as_f64().is_some_and(|number| (low..=high).contains(&number))
             }
             Value::Bool(_) => self.kind() == "boolean",
+            Value::Array(items) => self.kind() == "array" && items.iter().all(|item| item.is_u64()),
             _ => false,
-        };
+        } || self.kind() == "policy";
         if fits { Ok(value.clone()) } else { Err(self.misfit(value, noun)) }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     data::Batch,
-    train::{Executor, ExecutorError, Step},
+    train::{Executor, ExecutorError, Objective, Step},
 };
 use nasgen_modules::{Layers, randomness::Stream};
 use std::time::{Duration, Instant};
@@ -47,6 +47,7 @@ pub fn noise(layers: &Layers, images: usize, seed: u64) -> Batch {
     Batch {
         images: (0..shape.iter().product::<usize>() as u64).map(|index| stream.normal(index) as f32).collect(),
         labels: (0..images).map(|image| (image % layers.output().channels()) as u32).collect(),
+        partners: Vec::new(),
         shape,
     }
 }
@@ -58,10 +59,12 @@ pub fn noise(layers: &Layers, images: usize, seed: u64) -> Batch {
 pub fn measure(
     executor: &mut dyn Executor,
     batch: &Batch,
+    classes: usize,
     mode: Mode,
     duration: Duration,
 ) -> Result<Timing, ExecutorError> {
     let mut index = 0;
+    let objective = Objective::cross_entropy(classes, 0.0);
     let mut steps = |duration: Duration, least: usize| -> Result<Vec<f64>, ExecutorError> {
         let (began, mut step_ms) = (Instant::now(), Vec::new());
         while step_ms.len() < least || began.elapsed() < duration {
@@ -69,7 +72,7 @@ pub fn measure(
             match mode {
                 // Small enough for the weights to stay finite, whatever the network.
                 Mode::Train => {
-                    executor.train_step(batch, &Step { index, learning_rate: 1e-4, smoothing: 0.0 }).map(|_| ())?;
+                    executor.train_step(batch, &Step::alone(index, 1e-4, &objective)).map(|_| ())?;
                 }
                 Mode::Infer => executor.scores(batch).map(|_| ())?,
             }

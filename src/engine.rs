@@ -2,10 +2,10 @@
 
 use crate::{
     data::Batch,
-    train::{Executor, ExecutorError, OptimizerRule, State, Step, StepResult},
+    train::{Executor, ExecutorError, Objective, ObjectiveKind, OptimizerRule, State, Step, StepResult},
     weights::{Array, Weights},
 };
-use nasgen_engine::{Engine, EngineError, Rule};
+use nasgen_engine::{Engine, EngineError, Loss, LossKind, Rule, TrainStep};
 use nasgen_modules::Layers;
 
 /// Compiles a network with its weights.
@@ -14,8 +14,12 @@ use nasgen_modules::Layers;
 /// When the weights do not fit the network.
 pub fn compile(layers: &Layers, weights: &Weights, rule: OptimizerRule, seed: u64) -> Result<Engine, ExecutorError> {
     let rule = match rule {
-        OptimizerRule::Sgd { momentum, decay } => Rule::Sgd { momentum, decay },
-        OptimizerRule::AdamW { decay } => Rule::AdamW { decay },
+        OptimizerRule::Sgd { momentum, nesterov, decay } => Rule::Sgd { momentum, nesterov, decay },
+        OptimizerRule::Adam { betas, epsilon, decay } => Rule::Adam { betas, epsilon, decay },
+        OptimizerRule::AdamW { betas, epsilon, decay } => Rule::AdamW { betas, epsilon, decay },
+        OptimizerRule::Adamax { betas, epsilon, decay } => Rule::Adamax { betas, epsilon, decay },
+        OptimizerRule::RmsProp { alpha, momentum, epsilon, decay } => Rule::RmsProp { alpha, momentum, epsilon, decay },
+        OptimizerRule::Lion { betas, decay } => Rule::Lion { betas, decay },
     };
     let find = |name: &str| weights.get(name).map(|array| array.values.as_slice());
     Ok(Engine::new(layers, find, rule, seed)?)
@@ -32,9 +36,12 @@ impl Executor for Engine {
         "engine"
     }
 
-    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepResult, ExecutorError> {
-        let Step { index, learning_rate, smoothing } = *step;
-        let outcome = Self::train_step(self, &batch.images, &batch.labels, index, learning_rate, smoothing)?;
+    fn train_step(&mut self, batch: &Batch, step: &Step<'_>) -> Result<StepResult, ExecutorError> {
+        let Step { index, learning_rate, objective, clip, waiting, update } = *step;
+        let loss = loss(objective);
+        let step = TrainStep { index, learning_rate, loss: &loss, clip, waiting, update };
+        let targets = objective.targets(batch).map_err(ExecutorError)?;
+        let outcome = Self::train_step(self, &batch.images, &targets, &step)?;
         Ok(StepResult { loss: outcome.loss, correct: outcome.correct })
     }
 
@@ -60,6 +67,15 @@ impl Executor for Engine {
         let moment = |name: &str| moments.get(name).map(|array| array.values.as_slice());
         Ok(Self::restore(self, weight, moment, *optimizer_steps)?)
     }
+}
+
+fn loss(objective: &Objective) -> Loss {
+    let kind = match objective.kind {
+        ObjectiveKind::CrossEntropy => LossKind::CrossEntropy,
+        ObjectiveKind::Focal { gamma } => LossKind::Focal { gamma },
+        ObjectiveKind::Binary => LossKind::Binary,
+    };
+    Loss { kind, class_weights: objective.class_weights.clone(), offsets: objective.offsets.clone() }
 }
 
 fn named(tensors: Vec<(String, Vec<usize>, Vec<f32>)>) -> Weights {

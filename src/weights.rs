@@ -65,6 +65,16 @@ impl Weights {
         self.iter().find(|(_, array)| bad(array)).map(|(name, _)| name)
     }
 
+    /// Moves every value by `share` of the way to the one of `other`.
+    pub fn move_towards(&mut self, other: &Self, share: f64) {
+        for (name, array) in &mut self.tensors {
+            let Some(newest) = other.get(name) else { continue };
+            for (value, newest) in array.values.iter_mut().zip(&newest.values) {
+                *value += share as f32 * (newest - *value);
+            }
+        }
+    }
+
     /// What does not fit between these tensors and those that `layers` have.
     pub fn misfits(&self, layers: &Layers) -> Vec<String> {
         let specs: BTreeMap<String, Vec<usize>> =

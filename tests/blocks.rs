@@ -54,7 +54,7 @@ fn what_is_planned_is_what_is_built() {
             let built: usize = parameters.map(|tensor| weights.get(&tensor.name).unwrap().values.len()).sum();
             assert_eq!(layers.params(), built as u64, "{module:?}");
 
-            let rule = OptimizerRule::AdamW { decay: 0.0 };
+            let rule = OptimizerRule::PLAIN;
             let mut reference = Reference::new(&layers, &weights, rule, 0, &Device::Cpu).unwrap();
             let zeros = |shape: &Shape| Tensor::zeros(batch_shape(2, *shape), candle_core::DType::F32, &Device::Cpu);
             let inputs: Vec<Tensor> = site.inputs.iter().map(|shape| zeros(shape).unwrap()).collect();

@@ -147,7 +147,7 @@ fn what_cannot_be_evaluated_or_predicted_says_why() {
     fs::rename(here.join("photos/val/red"), here.join("photos/val/scarlet")).unwrap();
     fs::write(here.join("text.png"), "no image").unwrap();
     for (arguments, code, message) in [
-        ("eval a", 3, "is not in the data"),
+        ("eval a", 3, "not in the data: train/red/"),
         ("eval a --data photos", 3, "it has green, scarlet; the network knows green, red"),
         ("eval a --split test --data photos", 3, "the network knows"),
         ("eval nowhere", 2, "nowhere is no run"),

@@ -4,7 +4,10 @@
 //! the difference of two such losses: nothing of an executor is shared with it.
 
 use crate::engine::{PLAIN, lively, noise_of, with_classifier};
-use nasgen::engine;
+use nasgen::{
+    engine,
+    train::{Executor, Objective, Step},
+};
 use nasgen_modules::{Activation, Convolution, Layers, Node, Norm, Padding, Primitive, Shape, Source, Window};
 use std::collections::BTreeMap;
 
@@ -204,7 +207,8 @@ fn differences(name: &str, layers: &Layers, images: usize) -> Vec<String> {
     let weights = lively(layers);
     let batch = noise_of(5, layers, images);
     let mut engine = engine::compile(layers, &weights, PLAIN, 0).unwrap();
-    let outcome = engine.train_step(&batch.images, &batch.labels, 0, 0.0, SMOOTHING).unwrap();
+    let objective = Objective::cross_entropy(layers.output().channels(), SMOOTHING);
+    let outcome = Executor::train_step(&mut engine, &batch, &Step::alone(0, 0.0, &objective)).unwrap();
     let wide = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect::<Vec<f64>>();
     let mut tensors: Tensors = weights.iter().map(|(name, array)| (name.to_owned(), wide(&array.values))).collect();
     let pixels = wide(&batch.images);

@@ -128,7 +128,7 @@ fn the_first_bad_layer_is_the_one_that_is_bad() {
     let source = SourceText { name: "cfg.yml".into(), text: SPEC.into() };
     let spec = ModelSpec::parse(&source, &nasgen_modules::Blocks::builtin()).unwrap();
     let network = Network::plan(&spec, nasgen_modules::Shape::image(3, 12, 12)).unwrap();
-    let rule = OptimizerRule::Sgd { momentum: 0.9, decay: 0.0 };
+    let rule = OptimizerRule::PLAIN;
     let initial = Weights::initial(&network.layers, 0);
     let batch = noise(&network.layers, 4, 0);
     let found = |weights: &Weights, mode| {

@@ -5,6 +5,8 @@
     reason = "a test fails by panicking, and says that it was skipped"
 )]
 
+/// Operators and policies on training images.
+mod augmenting;
 /// Tables over every block: what each gets tested for free.
 mod blocks;
 /// The engine against the reference.
@@ -16,6 +18,8 @@ mod exact;
 mod faults;
 /// Committed expected outputs.
 mod golden;
+/// Losses, optimizers and settings.
+mod optimising;
 /// The committed PyTorch fixtures.
 mod oracle;
 /// The program as a user meets it.
@@ -28,6 +32,8 @@ mod sampling;
 mod spaces;
 /// What a spec may say.
 mod specs;
+/// Which images a training gets.
+mod splitting;
 /// From a spec to a trained network.
 mod training;
 /// Blocks that a spec defines.

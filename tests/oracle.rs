@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const RULE: OptimizerRule = OptimizerRule::Sgd { momentum: 0.0, decay: 0.0 };
+const RULE: OptimizerRule = OptimizerRule::PLAIN;
 
 pub(crate) fn fixtures(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(repository("tests/fixtures").join(folder)).unwrap();

@@ -110,7 +110,7 @@ const WRONG: &[(&str, Case)] = &[
     ("too many multiply-adds", rows("  - [1, FixedConv, [100000, 99]]\n  - [9, FixedConv, [3000, 3]]\n")),
     ("train is a list", rows("  - [1, Conv, [16, 3]]\ntrain: [1]\n")),
     ("misspelt setting", rows("  - [1, Conv, [16, 3]]\ntrain: {epoch: 3}\n")),
-    ("setting out of range", rows("  - [1, Conv, [16, 3]]\ntrain: {epochs: 3, lr: -1, optimizer: adam}\n")),
+    ("setting out of range", rows("  - [1, Conv, [16, 3]]\ntrain: {epochs: 3, lr: -1, optimizer: adamm}\n")),
     ("older setting out of range", rows("  - [1, Conv, [16, 3]]\nEPOCHS: -5\n")),
     (
         "four mistakes at once",

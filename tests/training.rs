@@ -7,14 +7,14 @@ use nasgen::{
     network::Network,
     reference::{Mode, Reference},
     spec::{ModelSpec, SourceText},
-    train::{Executor, OptimizerRule, Step},
+    train::{Executor, Objective, OptimizerRule, Step},
     weights::Weights,
 };
 use nasgen_modules::{Blocks, Layers, Primitive, Shape, Source};
 use serde_json::Value;
 use std::{fs, path::Path};
 
-const RULE: OptimizerRule = OptimizerRule::Sgd { momentum: 0.9, decay: 5e-4 };
+const RULE: OptimizerRule = OptimizerRule::Sgd { momentum: 0.9, nesterov: true, decay: 5e-4 };
 
 /// A quick network for images of 3×16×16.
 const SMALL: &str = "\
@@ -69,10 +69,9 @@ fn every_shipped_network_can_be_built_and_the_small_ones_learn() {
         }
         let mut reference = Reference::new(&network.layers, &weights, RULE, 0, &Device::Cpu).unwrap();
         let batch = noise(network.input, 8, network.classes().unwrap());
+        let objective = Objective::cross_entropy(network.classes().unwrap(), 0.0);
         let losses: Vec<f64> = (0..8)
-            .map(|index| {
-                reference.train_step(&batch, &Step { index, learning_rate: 0.02, smoothing: 0.0 }).unwrap().loss
-            })
+            .map(|index| reference.train_step(&batch, &Step::alone(index, 0.02, &objective)).unwrap().loss)
             .collect();
         assert!(losses[7] < losses[0] && losses[7].is_finite(), "{}: {losses:?}", path.display());
     }
@@ -86,6 +85,7 @@ fn noise(input: Shape, images: usize, classes: usize) -> Batch {
     Batch {
         images: (0..count as u64).map(|index| stream.normal(index) as f32).collect(),
         labels: (0..images).map(|image| (image % classes) as u32).collect(),
+        partners: Vec::new(),
         shape: [images, channels, height, width],
     }
 }

@@ -64,7 +64,13 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     let (timing, executor) = pool.install(|| -> Result<(Timing, &'static str), Failure> {
         let weights = Weights::initial(&network.layers, 0);
         let mut executor = executor(arguments.executor, &network, &weights, rule, 0, &device)?;
-        let timing = measure(&mut *executor, &batch, mode, Duration::from_secs_f64(arguments.seconds));
+        let timing = measure(
+            &mut *executor,
+            &batch,
+            network.layers.output().channels(),
+            mode,
+            Duration::from_secs_f64(arguments.seconds),
+        );
         Ok((timing.map_err(|error| Failure::new(Kind::Failed, error.0))?, executor.name()))
     })?;
 

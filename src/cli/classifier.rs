@@ -93,7 +93,7 @@ impl Classifier {
         let weights = own(&network, weights, &file)?;
         let device = device::open(&flags.device)?;
         // It is never trained: any rule does.
-        let rule = OptimizerRule::Sgd { momentum: 0.0, decay: 0.0 };
+        let rule = OptimizerRule::PLAIN;
         let executor = executor(flags.executor, &network, &weights, rule, 0, &device)?;
         let format = description
             .image_format()

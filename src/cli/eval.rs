@@ -6,7 +6,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    data::{DataError, Images, Partition, Source, SplitFile},
+    data::{Images, Partition, Source, SplitFile},
     evaluation::{Answers, Evaluation},
     files,
     numbers::grouped,
@@ -96,15 +96,14 @@ struct Chosen {
 }
 
 fn choose(arguments: &Arguments, run: &Path, classifier: &Classifier, output: &Output) -> Result<Chosen, Failure> {
-    let unusable = |error: DataError| Failure::new(Kind::Data, error.to_string());
     let (source, file) = match &arguments.data {
         Some(source) => (source.clone(), None),
         None => of_run(run)?,
     };
-    let data = source.load(&classifier.format).map_err(unusable)?;
+    let data = source.load(&classifier.format)?;
     data.notes.iter().for_each(|note| output.note(note));
     let mut parts = match file {
-        Some(file) => Partition::by(&file, data).map_err(unusable)?,
+        Some(file) => Partition::by(&file, data, false)?,
         // Images that were never split are all measured on.
         None => Partition {
             name: data.name,
@@ -112,6 +111,7 @@ fn choose(arguments: &Arguments, run: &Path, classifier: &Classifier, output: &O
             train: data.train,
             validation: data.validation.unwrap_or_default(),
             test: data.test,
+            left_out: 0,
         },
     };
     let to_network = mapping(&parts.classes, &classifier.description.classes, &parts.name)?;
@@ -138,7 +138,7 @@ fn of_run(run: &Path) -> Result<(Source, Option<SplitFile>), Failure> {
         return Err(Failure::usage(format!("{} does not say on which images; name them with --data", run.display())));
     }
     let config = RunConfig::parse(&SourceText::read(&config)?)?;
-    let file = SplitFile::read(&run.join("split.csv")).map_err(|error| Failure::new(Kind::Data, error.to_string()))?;
+    let file = SplitFile::read(&run.join("split.csv"))?;
     Ok((config.data, Some(file)))
 }
 

@@ -29,12 +29,19 @@ pub(super) struct Failure {
 #[derive(Debug)]
 pub(super) enum Message {
     Plain(String),
+    /// Part of the JSON object that the command has printed.
+    InResult(String),
     Spec(SpecError),
 }
 
 impl Failure {
     pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: Message::Plain(message.into()) }
+    }
+
+    /// A failure that the command's JSON object tells of.
+    pub(super) fn in_result(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: Message::InResult(message.into()) }
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {

@@ -2,6 +2,7 @@
 //! read, or a device or a seed picked; the files wire parts together and hold no logic.
 
 mod bench;
+mod check;
 mod classifier;
 mod device;
 mod eval;
@@ -40,6 +41,7 @@ const EXAMPLES: &str = "Examples:
   nasgen train cfg.yml                           train it on the built-in images
   nasgen train cfg.yml --data photos             … on a folder of class folders
   nasgen train --resume runs/latest              go on with a training that was stopped
+  nasgen check photos                            what is in a folder of images
   nasgen eval runs/latest                        how good it is
   nasgen predict runs/latest photo.jpg           what it says of an image
   nasgen bench cfg.yml --train                   how fast it trains
@@ -56,6 +58,7 @@ enum Command {
     Sample(sample::Arguments),
     Space(space::Arguments),
     Train(Box<train::Arguments>),
+    Check(check::Arguments),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
 }
@@ -81,6 +84,7 @@ pub fn main_with(more: &[Block]) -> ExitCode {
             Command::Show(arguments) => show::run(&arguments, &blocks, &output),
             Command::Modules(arguments) => modules::run(&arguments, &blocks, &output),
             Command::Sample(arguments) => sample::run(&arguments, &blocks, &output),
+            Command::Check(arguments) => check::run(&arguments, &output),
             Command::Eval(arguments) => eval::run(&arguments, &blocks, &output),
             Command::Predict(arguments) => predict::run(&arguments, &blocks, &output),
             Command::Space(arguments) => space::run(&arguments, &blocks, &output),

@@ -44,11 +44,11 @@ impl Output {
 
     pub(super) fn failure(&self, failure: &Failure) {
         let message = |colour| match &failure.message {
-            Message::Plain(text) => format!("error: {text}"),
+            Message::Plain(text) | Message::InResult(text) => format!("error: {text}"),
             Message::Spec(SpecError::Invalid(diagnostics)) => diagnostics.render(colour),
             Message::Spec(error) => format!("error: {error}"),
         };
-        if self.json {
+        if self.json && !matches!(failure.message, Message::InResult(_)) {
             let text = message(false);
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let object = json!({"error": {"code": failure.kind as u8, "message": text}});

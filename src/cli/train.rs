@@ -1,6 +1,7 @@
 //! `nasgen train`: a network learns from images.
 
 mod build;
+mod folds;
 mod memory;
 mod resume;
 mod settings;
@@ -14,23 +15,26 @@ use super::{
     show::{input_shape, parse_input, plan},
 };
 use crate::{
-    data::{Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source},
+    data::{
+        DataError, Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source, SplitFile, UnknownFit, preview,
+    },
     engine,
-    evaluation::Interval,
+    evaluation::{Interval, Metrics},
     network::Network,
     numbers::{grouped, short},
     reference::{Mode, Reference},
-    spec::{ModelSpec, SourceText, TrainSettings},
+    spec::{Diagnostic, ModelSpec, SourceText, TrainSettings, yaml},
     train::{
-        self, Checkpoint, Description, Divergence, Executor, Job, OptimizerRule, Origin, Problem, RunConfig, RunFolder,
-        RunFolderError, Summary, TrainError, TrainingData,
+        self, Best, Checkpoint, Description, Divergence, Executor, Job, OptimizerRule, Origin, Problem, RunConfig,
+        RunFolder, RunFolderError, Summary, TrainError, TrainingData,
     },
     weights::Weights,
 };
 use candle_core::Device;
 use clap::ValueEnum;
-use nasgen_modules::{Blocks, Shape};
-use serde_json::{Value, json};
+use folds::Folds;
+use nasgen_modules::{Blocks, Shape, nearest};
+use serde_json::{Map, Value, json};
 use settings::{SettingFlags, Settings};
 use std::{
     collections::BTreeMap,
@@ -40,16 +44,26 @@ use std::{
 
 /// Train a network on images.
 ///
-/// Settings come from the flags, else from the spec's `train:`, else they are the default recipe:
+/// Settings come from the flags, else from --set, the environment, the file of --config, the spec's
+/// `train:`, else they are the default recipe:
 /// 30 epochs, batch 64, SGD with Nesterov momentum 0.9, learning rate 0.05 with warm-up and cosine,
 /// weight decay 0.0005, label smoothing 0.1, flip and crop.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The model spec.
-    #[arg(required_unless_present = "resume")]
+    #[arg(required_unless_present_any = ["resume", "settings_file"])]
     config: Option<PathBuf>,
-    /// Images: `synthetic` (built in), or a folder: class folders (with or without train, val, test
-    /// above them), CIFAR binary files, or MNIST-style IDX files [default: synthetic].
+    /// A file of settings, such as the config.yaml of a run, which this repeats: config (the model spec),
+    /// data, fit, device, executor, split, subset, kfold, and train with the settings below.
+    #[arg(id = "settings_file", long = "config", value_name = "FILE")]
+    settings_file: Option<PathBuf>,
+    /// Set one of the settings below, such as lr=0.02. A flag goes before it; it goes before a variable of
+    /// the environment such as NASGEN_LR, that before --config, and that before the spec.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    sets: Vec<String>,
+    /// Images: `synthetic` (built in), a folder: class folders (with or without train, val, test above
+    /// them), CIFAR binary files, or MNIST-style IDX files; or a CSV table path,label[,split]
+    /// [default: synthetic].
     #[arg(long, value_name = "SOURCE")]
     data: Option<Source>,
     /// How images of another size are fitted: letterbox, crop or stretch [default: letterbox].
@@ -61,6 +75,15 @@ pub(super) struct Arguments {
     /// Replace the last layer by one for this many classes.
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
+    /// Which image is for what, as the split.csv of another run says.
+    #[arg(long, value_name = "FILE", conflicts_with = "kfold")]
+    split: Option<PathBuf>,
+    /// Learn from a part of the training images, of each class the same: 10% or 3000.
+    #[arg(long, value_name = "SHARE|N")]
+    subset: Option<String>,
+    /// Train that many times, each time measuring on another part of the images (cross-validation).
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=100))]
+    kfold: Option<u32>,
     #[command(flatten)]
     settings: SettingFlags,
     /// cpu, cuda or cuda:INDEX [default: cpu].
@@ -101,11 +124,14 @@ impl fmt::Display for ExecutorName {
 }
 
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
-    match (&arguments.resume, &arguments.config) {
-        (Some(folder), _) => resume::run(arguments, folder, blocks, output),
-        (None, Some(config)) => begin(arguments, config, blocks, output),
-        (None, None) => Err(Failure::usage("wanted a model spec, or --resume with the folder of a run")),
+    if let Some(folder) = &arguments.resume {
+        return resume::run(arguments, folder, blocks, output);
     }
+    let file = arguments.settings_file.as_deref().map(SettingsFile::read).transpose()?.unwrap_or_default();
+    let path = arguments.config.clone().or_else(|| file.path("config"));
+    let path =
+        path.ok_or_else(|| Failure::usage("wanted a model spec: as an argument, or as `config:` in --config"))?;
+    begin(arguments, &file, &path, blocks, output)
 }
 
 /// A training before its first step, or before its next.
@@ -117,69 +143,162 @@ struct Prepared {
     folder: RunFolder,
 }
 
-fn begin(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
+fn begin(
+    arguments: &Arguments,
+    file: &SettingsFile,
+    path: &Path,
+    blocks: &Blocks,
+    output: &Output,
+) -> Result<(), Failure> {
     let source = SourceText::read(path)?;
     let mut spec = ModelSpec::parse(&source, blocks)?;
-    let settings = arguments.settings.over(&spec.train)?;
+    let settings = arguments.settings.over(&arguments.sets, &file.train, &spec.train)?;
     if let Some(classes) = arguments.classes {
         spec = spec.with_classes(classes).map_err(|problem| Failure::usage(format!("--classes: {problem}")))?;
     }
     if let Some([channels, height, width]) = arguments.input {
         (spec.input_channel, spec.input_size) = (channels, Some([height, width]));
     }
-    let (config, origins) = (effective(arguments, path, settings.values.clone()), origins(arguments, &settings));
+    let (mut config, origins) = effective(arguments, file, path, settings)?;
     device::open(&config.device)?;
     let network = plan(&source, &spec, input_shape(&spec, None))?;
     network.notes.iter().for_each(|note| output.note(note));
-    note_reference(arguments.executor, &network, output);
+    if !origins.contains_key("executor") && network.custom_operation().is_some() {
+        note_reference(None, &network, output);
+        config.executor = ExecutorName::Reference.to_string();
+    }
 
-    let parts = load(&config, &network, output)?;
+    let data = load(&config, &network, output)?;
+    let changed = arguments.classes.is_some() || arguments.input.is_some();
+    let model = if changed { spec.to_yaml() } else { source.text.clone() };
+    if config.kfold.is_some() {
+        let folder = make_folder(arguments, path)?;
+        folder.write("model.yaml", &model)?;
+        folder.write("config.yaml", &config.to_yaml(&origins))?;
+        return Folds { config, origins, spec, network, model, folder }.run(data, output);
+    }
+    let parts = partition(data, &config, output)?;
     check_batch(&network, &parts, &config.settings)?;
     memory::check(&config, &network, &parts)?;
     let folder = make_folder(arguments, path)?;
-    let changed = arguments.classes.is_some() || arguments.input.is_some();
-    folder.write("model.yaml", &if changed { spec.to_yaml() } else { source.text.clone() })?;
+    write_settings(&folder, &model, &parts, &config, &origins)?;
+    let prepared = Prepared { config, spec, network, parts, folder };
+    let (summary, _) = go(&prepared, None, output)?;
+    output.result(|| report(&summary, &prepared), || to_json(&summary, &prepared))
+}
+
+/// The files that a resume needs.
+fn write_settings(
+    folder: &RunFolder,
+    model: &str,
+    parts: &Partition,
+    config: &RunConfig,
+    origins: &BTreeMap<String, Origin>,
+) -> Result<(), Failure> {
+    folder.write("model.yaml", model)?;
     folder.write("split.csv", &parts.split_file().to_csv())?;
-    // The last of the files that a resume needs: where it is, the others are.
-    folder.write("config.yaml", &config.to_yaml(&origins))?;
-    go(&Prepared { config, spec, network, parts, folder }, None, output)
+    // The last of them: where it is, the others are.
+    Ok(folder.write("config.yaml", &config.to_yaml(origins))?)
 }
 
-/// All settings of a run that begins.
-fn effective(arguments: &Arguments, path: &Path, settings: TrainSettings) -> RunConfig {
-    let device = arguments.device.clone().unwrap_or_else(|| "cpu".into());
+/// All settings of a run that begins, and where those that are not the default came from.
+fn effective(
+    arguments: &Arguments,
+    file: &SettingsFile,
+    path: &Path,
+    settings: Settings,
+) -> Result<(RunConfig, BTreeMap<String, Origin>), Failure> {
+    let mut origins = settings.origins;
+    let mut choose = |name: &str, flag: Option<String>| {
+        let (value, origin) = match flag {
+            Some(flag) => (Some(flag), Origin::Flag),
+            None => (file.text(name), Origin::File),
+        };
+        if value.is_some() {
+            origins.insert(name.to_owned(), origin);
+        }
+        value
+    };
+    let text = |path: &PathBuf| path.display().to_string();
+    let data = choose("data", arguments.data.as_ref().map(Source::to_string)).unwrap_or_else(|| "synthetic".into());
+    let fit = choose("fit", arguments.fit.map(|fit| fit.to_string()));
+    let device = choose("device", arguments.device.clone()).unwrap_or_else(|| "cpu".into());
+    let executor = choose("executor", arguments.executor.map(|name| name.to_string()));
+    let (split, subset) =
+        (choose("split", arguments.split.as_ref().map(text)), choose("subset", arguments.subset.clone()));
+    let kfold = choose("kfold", arguments.kfold.map(|folds| folds.to_string()));
+    let wrong = |name: &str, problem: String| Failure::usage(format!("{name}: {problem}"));
+    let fit =
+        fit.map(|fit| fit.parse().map_err(|problem: UnknownFit| wrong("fit", problem.to_string()))).transpose()?;
     let fastest = if device == "cpu" { ExecutorName::Engine } else { ExecutorName::Reference };
-    RunConfig {
+    let executor = executor.unwrap_or_else(|| fastest.to_string());
+    ExecutorName::from_str(&executor, false).map_err(|problem| wrong("executor", problem))?;
+    let kfold = kfold.map(|folds| folds.parse().map_err(|_| wrong("kfold", format!("got {folds}")))).transpose()?;
+    let Ok(data) = data.parse::<Source>();
+    let config = RunConfig {
         config: path.display().to_string(),
-        data: absolute(arguments.data.clone().unwrap_or(Source::Synthetic)),
-        fit: arguments.fit.unwrap_or_default(),
-        executor: arguments.executor.unwrap_or(fastest).to_string(),
+        // A resume may be started in another folder.
+        data: data.absolute(),
+        fit: fit.unwrap_or_default(),
+        executor,
         device,
-        settings,
-    }
+        split,
+        subset,
+        kfold,
+        settings: settings.values,
+    };
+    Ok((config, origins))
 }
 
-/// A resume may be started in another folder.
-fn absolute(source: Source) -> Source {
-    match source {
-        Source::Folder(path) => Source::Folder(std::path::absolute(&path).unwrap_or(path)),
-        Source::Synthetic => Source::Synthetic,
-    }
+/// The file of `--config`.
+#[derive(Default)]
+struct SettingsFile {
+    /// All but `train`.
+    values: Map<String, Value>,
+    train: Map<String, Value>,
 }
 
-fn origins(arguments: &Arguments, settings: &Settings) -> BTreeMap<String, Origin> {
-    let given = [
-        ("data", arguments.data.is_some()),
-        ("fit", arguments.fit.is_some()),
-        ("device", arguments.device.is_some()),
-        ("executor", arguments.executor.is_some()),
-    ];
-    let given = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| (name.to_owned(), Origin::Flag));
-    given.chain(settings.origins.clone()).collect()
+impl SettingsFile {
+    const KEYS: [&str; 9] = ["config", "data", "fit", "device", "executor", "split", "subset", "kfold", "train"];
+
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let source = SourceText::read(path)?;
+        let yaml = yaml::parse(&source.text).map_err(|diagnostic| source.error(vec![diagnostic]))?;
+        let unknown = |entry: &&yaml::Entry| !Self::KEYS.contains(&entry.key.as_str());
+        if let Some(entry) = yaml.as_map().unwrap_or_default().iter().find(unknown) {
+            let near = nearest(&entry.key, Self::KEYS).map(|near| format!("did you mean `{near}`?"));
+            let diagnostic = Diagnostic::new(format!("unknown setting `{}`", entry.key)).at(entry.key_span).help(near);
+            return Err(source.error(vec![diagnostic]).into());
+        }
+        let Value::Object(mut values) = yaml.to_json() else {
+            return Err(source.error(vec![Diagnostic::new("wanted a map of settings").at(yaml.span)]).into());
+        };
+        let train = match values.shift_remove("train") {
+            Some(Value::Object(train)) => train,
+            _ => Map::new(),
+        };
+        Ok(Self { values, train })
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        match self.values.get(name)? {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(Into::into)
+    }
 }
 
 /// Trains, from the beginning or from a checkpoint on.
-fn go(prepared: &Prepared, from: Option<&Checkpoint>, output: &Output) -> Result<(), Failure> {
+fn go(
+    prepared: &Prepared,
+    from: Option<&Checkpoint>,
+    output: &Output,
+) -> Result<(Summary, Box<dyn Executor>), Failure> {
     let Prepared { config, spec, network, parts, folder } = prepared;
     let device = device::open(&config.device)?;
     let normalisation = Normalisation::of(&parts.train);
@@ -200,6 +319,11 @@ fn go(prepared: &Prepared, from: Option<&Checkpoint>, output: &Output) -> Result
     let mut executor = executor(Some(name), network, &weights, rule, config.settings.seed, &device)?;
     drop(weights);
 
+    if from.is_none() {
+        let seen = preview(&parts.train, &train::augmentation(&config.settings), config.settings.seed);
+        let seen = seen.map_err(|error| Failure::new(Kind::Failed, format!("cannot draw aug_preview.png: {error}")))?;
+        folder.write_bytes("aug_preview.png", &seen)?;
+    }
     output.message(&headline(prepared));
     let data = TrainingData {
         train: &parts.train,
@@ -225,7 +349,7 @@ fn go(prepared: &Prepared, from: Option<&Checkpoint>, output: &Output) -> Result
         TrainError::Executor(error) => executor_failure(&error.0),
         TrainError::RunFolder(error) => error.into(),
     })?;
-    output.result(|| report(&summary, prepared), || to_json(&summary, prepared, executor.name()))
+    Ok((summary, executor))
 }
 
 /// Says that the engine cannot run the network, where nobody asked for an executor.
@@ -261,13 +385,13 @@ pub(super) fn executor(
     }
 }
 
-fn load(config: &RunConfig, network: &Network, output: &Output) -> Result<Partition, Failure> {
+fn load(config: &RunConfig, network: &Network, output: &Output) -> Result<Dataset, Failure> {
     let [channels, height, width] = sides(network)?;
     let format = ImageFormat { channels, height, width, fit: config.fit };
-    let data = config.data.load(&format).map_err(|error| Failure::new(Kind::Data, error.to_string()))?;
+    let data = config.data.load(&format)?;
     data.notes.iter().for_each(|note| output.note(note));
     check_classes(network, &data)?;
-    split(data, &config.settings, output)
+    Ok(data)
 }
 
 /// Channels, height and width of the images that the network takes.
@@ -295,8 +419,19 @@ fn check_classes(network: &Network, data: &Dataset) -> Result<(), Failure> {
 }
 
 /// The images to learn from and to measure on.
-fn split(data: Dataset, settings: &TrainSettings, output: &Output) -> Result<Partition, Failure> {
-    let parts = Partition::of(data, settings.val, settings.seed);
+fn partition(data: Dataset, config: &RunConfig, output: &Output) -> Result<Partition, Failure> {
+    let settings = &config.settings;
+    let parts = match &config.split {
+        Some(path) => Partition::by(&SplitFile::read(Path::new(path))?, data, false)?,
+        None => Partition::of(data, settings.val, settings.seed),
+    };
+    let parts = subset(parts, config)?;
+    if parts.left_out > 0 {
+        output.note(&format!("{} images are left out", grouped(parts.left_out as u64)));
+    }
+    if parts.train.is_empty() {
+        return Err(Failure::new(Kind::Data, "no image is left to learn from"));
+    }
     let counts = parts.validation.class_counts(parts.classes.len());
     let unmeasured = parts.classes.iter().zip(counts).filter(|(_, count)| *count == 0);
     let unmeasured: Vec<&str> = unmeasured.map(|(class, _)| class.as_str()).collect();
@@ -308,6 +443,12 @@ fn split(data: Dataset, settings: &TrainSettings, output: &Output) -> Result<Par
         output.note(&format!("no validation image of {}: the measures say nothing of it", unmeasured.join(", ")));
     }
     Ok(parts)
+}
+
+fn subset(parts: Partition, config: &RunConfig) -> Result<Partition, Failure> {
+    let Some(text) = &config.subset else { return Ok(parts) };
+    let subset = text.parse().map_err(|problem| Failure::usage(format!("--subset: {problem}")))?;
+    Ok(parts.with_subset(subset, config.settings.seed))
 }
 
 /// A norm cannot learn from one value; that would show only in the first step.
@@ -376,6 +517,17 @@ fn report(summary: &Summary, Prepared { config, folder, parts, .. }: &Prepared) 
     )
 }
 
+fn best_json(best: &Best, validation: &Images) -> Value {
+    let Metrics { accuracy, macro_f1, loss } = best.validation;
+    json!({
+        "epoch": best.epoch,
+        "accuracy": accuracy,
+        "macro_f1": macro_f1,
+        "loss": loss,
+        "interval": interval(accuracy, validation),
+    })
+}
+
 fn interval(accuracy: f64, images: &Images) -> Interval {
     let count = images.len() as f64;
     Interval::of((accuracy * count).round() as u64, images.len() as u64)
@@ -387,25 +539,18 @@ fn quoted(path: &str) -> String {
     if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
-fn to_json(summary: &Summary, prepared: &Prepared, executor: &str) -> Value {
+fn to_json(summary: &Summary, prepared: &Prepared) -> Value {
     let Prepared { config, network, parts, folder, .. } = prepared;
-    let best = summary.best;
     json!({
         "run": folder.path(),
         "epochs": summary.epochs,
         "params": network.params(),
         "macs": network.macs(),
         "device": config.device,
-        "executor": executor,
+        "executor": config.executor,
         "train_images": parts.train.len(),
         "val_images": parts.validation.len(),
-        "best": {
-            "epoch": best.epoch,
-            "accuracy": best.validation.accuracy,
-            "macro_f1": best.validation.macro_f1,
-            "loss": best.validation.loss,
-            "interval": interval(best.validation.accuracy, &parts.validation),
-        },
+        "best": best_json(&summary.best, &parts.validation),
         "images_per_second": summary.images_per_second,
         "seconds": summary.seconds,
     })
@@ -444,6 +589,12 @@ pub(super) fn executor_failure(message: &str) -> Failure {
     let out_of_memory = message.to_lowercase().contains("out of memory") || message.contains("OUT_OF_MEMORY");
     let kind = if out_of_memory { Kind::OutOfMemory } else { Kind::Failed };
     Failure::new(kind, message)
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        Self::new(Kind::Data, error.to_string())
+    }
 }
 
 impl From<RunFolderError> for Failure {

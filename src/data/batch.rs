@@ -1,22 +1,29 @@
 //! Images as a network takes them: augmented, normalised, in batches.
 
-use super::{images::Images, normalisation::Normalisation};
+use super::{
+    augment::{Canvas, Draws, Policy},
+    images::Images,
+    normalisation::Normalisation,
+};
 use nasgen_modules::randomness::Stream;
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// How training images are varied from epoch to epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Augmentation {
     /// Whether every second image, at random, is mirrored left to right.
     pub flip: bool,
     /// Black pixels added at each side before an image of the old size is cut out at random.
     pub crop_padding: usize,
+    /// What is done before that.
+    pub policy: Policy,
 }
 
 impl Default for Augmentation {
     /// The default recipe: mirrored, and moved by up to 4 pixels.
     fn default() -> Self {
-        Self { flip: true, crop_padding: 4 }
+        Self { flip: true, crop_padding: 4, policy: Policy::default() }
     }
 }
 
@@ -27,12 +34,15 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// One class number per image.
     pub labels: Vec<u32>,
+    /// Empty, or for each image another class that it also shows, and the share of its own (mixup, cutmix).
+    pub partners: Vec<(u32, f32)>,
     /// Images, channels, height, width.
     pub shape: [usize; 4],
 }
 
 /// The images at `indices`, augmented. What happens to an image is a function of `seed`, `epoch`
-/// and its index alone, not of the batch it is in. Shifting comes before mirroring.
+/// and its index alone, not of the batch it is in. The policy comes first, then shifting, then mirroring,
+/// then mixing with another image, which is augmented too.
 ///
 /// # Panics
 ///
@@ -41,12 +51,83 @@ pub fn training_batch(
     images: &Images,
     indices: &[usize],
     normalisation: &Normalisation,
-    augmentation: Augmentation,
+    augmentation: &Augmentation,
     seed: u64,
     epoch: u64,
 ) -> Batch {
     let stream = Stream::new(seed, "augmentation");
-    batch(images, indices.iter().copied(), normalisation, |index| Variation::draw(augmentation, &stream, epoch, index))
+    let mixes: Vec<Option<Mix>> =
+        indices.iter().map(|index| Mix::draw(&augmentation.policy, images, seed, epoch, *index)).collect();
+    let augmented = |index: usize, pixels: &[u8]| {
+        let mut pixels = pixels.to_vec();
+        let Images { channels, height, width, .. } = *images;
+        let mut canvas = Canvas { channels, height, width, pixels: &mut pixels };
+        augmentation.policy.apply(&mut canvas, &mut Draws::new(seed, "policy", epoch, index));
+        pixels
+    };
+    let prepare = |position: usize, to: &mut [f32], tables: &[[f32; 256]]| {
+        let write = |index: usize, to: &mut [f32]| {
+            let variation = Variation::draw(augmentation, &stream, epoch, index);
+            match augmentation.policy.steps.is_empty() {
+                true => place_image(images, images.image(index), to, tables, variation),
+                false => place_image(images, &augmented(index, images.image(index)), to, tables, variation),
+            }
+        };
+        write(indices[position], to);
+        if let Some(mix) = &mixes[position] {
+            let mut partner = vec![0.0; to.len()];
+            write(mix.partner, &mut partner);
+            mix.apply(to, &partner, images.height, images.width);
+        }
+    };
+    let mut batch = batch(images, indices, normalisation, prepare);
+    if mixes.iter().any(Option::is_some) {
+        let partner = |mix: &Option<Mix>| mix.as_ref().map_or((0, 1.0), |mix| (images.labels[mix.partner], mix.share));
+        batch.partners = mixes.iter().map(partner).collect();
+    }
+    batch
+}
+
+/// How an image is mixed with another one.
+struct Mix {
+    partner: usize,
+    /// Of the image itself.
+    share: f32,
+    /// First row, first column, end row, end column of what is the partner's; none mixes all pixels.
+    window: Option<[usize; 4]>,
+}
+
+impl Mix {
+    fn draw(policy: &Policy, images: &Images, seed: u64, epoch: u64, index: usize) -> Option<Self> {
+        let mut draws = Draws::new(seed, "mix", epoch, index);
+        let cut = policy.cutmix.filter(|_| policy.mixup.is_none() || draws.chance(0.5));
+        let alpha = cut.or(policy.mixup)?;
+        let (share, partner) = (draws.beta(alpha), draws.below(images.len()));
+        if cut.is_none() {
+            return Some(Self { partner, share: share as f32, window: None });
+        }
+        let side = |length: usize| (length as f64 * (1.0 - share).sqrt()).round() as usize;
+        let mut span = |length: usize, side: usize| {
+            let middle = draws.below(length);
+            (middle.saturating_sub(side / 2), (middle + side.div_ceil(2)).min(length))
+        };
+        let (top, bottom) = span(images.height, side(images.height));
+        let (left, right) = span(images.width, side(images.width));
+        let taken = ((bottom - top) * (right - left)) as f32 / (images.height * images.width) as f32;
+        Some(Self { partner, share: 1.0 - taken, window: Some([top, left, bottom, right]) })
+    }
+
+    fn apply(&self, image: &mut [f32], partner: &[f32], height: usize, width: usize) {
+        let Some([top, left, bottom, right]) = self.window else {
+            let mixed = |(own, other): (&mut f32, &f32)| *own = self.share * *own + (1.0 - self.share) * other;
+            return image.iter_mut().zip(partner).for_each(mixed);
+        };
+        for (row, (own, other)) in image.chunks_exact_mut(width).zip(partner.chunks_exact(width)).enumerate() {
+            if (top..bottom).contains(&(row % height)) {
+                own[left..right].copy_from_slice(&other[left..right]);
+            }
+        }
+    }
 }
 
 /// The images at `indices`, as they are.
@@ -55,7 +136,10 @@ pub fn training_batch(
 ///
 /// If there is no image at one of `indices`, or `normalisation` is for fewer channels.
 pub fn evaluation_batch(images: &Images, indices: Range<usize>, normalisation: &Normalisation) -> Batch {
-    batch(images, indices, normalisation, |_| Variation::default())
+    let indices: Vec<usize> = indices.collect();
+    batch(images, &indices, normalisation, |position, to, tables| {
+        place_image(images, images.image(indices[position]), to, tables, Variation::default());
+    })
 }
 
 /// What is done to one image.
@@ -67,7 +151,7 @@ struct Variation {
 }
 
 impl Variation {
-    fn draw(augmentation: Augmentation, stream: &Stream, epoch: u64, index: usize) -> Self {
+    fn draw(augmentation: &Augmentation, stream: &Stream, epoch: u64, index: usize) -> Self {
         let (index, padding) = (index as u64, augmentation.crop_padding);
         let [flip, down, right, _] =
             stream.words([index as u32, (index >> 32) as u32, epoch as u32, (epoch >> 32) as u32]);
@@ -77,25 +161,28 @@ impl Variation {
     }
 }
 
+/// A batch whose images `prepare` writes, each by its position and with the tables of the channels.
 fn batch(
     images: &Images,
-    indices: impl ExactSizeIterator<Item = usize>,
+    indices: &[usize],
     normalisation: &Normalisation,
-    variation: impl Fn(usize) -> Variation,
+    prepare: impl Fn(usize, &mut [f32], &[[f32; 256]]) + Sync,
 ) -> Batch {
     let tables: Vec<[f32; 256]> = (0..images.channels).map(|channel| normalisation.table(channel)).collect();
     let shape = [indices.len(), images.channels, images.height, images.width];
     let mut values = vec![0.0; shape.iter().product()];
-    let mut labels = Vec::with_capacity(indices.len());
-    for (to, index) in values.chunks_exact_mut(images.image_len()).zip(indices) {
-        labels.push(images.labels[index]);
-        let variation = variation(index);
-        let planes = images.image(index).chunks_exact(images.height * images.width);
-        for ((from, to), table) in planes.zip(to.chunks_exact_mut(images.height * images.width)).zip(&tables) {
-            place(from, to, images.width, table, variation);
-        }
+    let places = values.par_chunks_exact_mut(images.image_len()).enumerate();
+    places.for_each(|(position, to)| prepare(position, to, &tables));
+    let labels = indices.iter().map(|index| images.labels[*index]).collect();
+    Batch { images: values, labels, partners: Vec::new(), shape }
+}
+
+/// Writes one image, plane by plane.
+fn place_image(images: &Images, pixels: &[u8], to: &mut [f32], tables: &[[f32; 256]], variation: Variation) {
+    let plane = images.height * images.width;
+    for ((from, to), table) in pixels.chunks_exact(plane).zip(to.chunks_exact_mut(plane)).zip(tables) {
+        place(from, to, images.width, table, variation);
     }
-    Batch { images: values, labels, shape }
 }
 
 /// Writes one plane of an image, line by line.
@@ -179,10 +266,10 @@ mod tests {
     fn windows_are_cut_out_of_the_padded_image_and_mirrored() {
         let (images, stream) = (images(60), Stream::new(3, "augmentation"));
         for padding in [0, 1, 4, 7] {
-            let augmentation = Augmentation { flip: true, crop_padding: padding };
+            let augmentation = Augmentation { flip: true, crop_padding: padding, policy: Policy::default() };
             for index in 0..60 {
-                let batch = training_batch(&images, &[index], &plain(2), augmentation, 3, 8);
-                let variation = Variation::draw(augmentation, &stream, 8, index);
+                let batch = training_batch(&images, &[index], &plain(2), &augmentation, 3, 8);
+                let variation = Variation::draw(&augmentation, &stream, 8, index);
                 assert_eq!(rounded(&batch), expected(&images, index, variation), "{variation:?}");
             }
         }
@@ -200,7 +287,7 @@ mod tests {
         };
         let normalisation = Normalisation { mean: vec![0.5], deviation: vec![0.5] };
         let indices: Vec<usize> = (0..20).collect();
-        let batch = training_batch(&images, &indices, &normalisation, Augmentation::default(), 0, 0);
+        let batch = training_batch(&images, &indices, &normalisation, &Augmentation::default(), 0, 0);
         assert!(batch.images.iter().all(|value| [-1.0, 1.0].contains(value)));
         assert!(batch.images.contains(&-1.0) && batch.images.contains(&1.0));
     }
@@ -209,7 +296,7 @@ mod tests {
     fn an_image_is_varied_alike_in_every_batch_and_otherwise_in_every_epoch() {
         let images = images(20);
         let varied = |indices: &[usize], seed, epoch| {
-            training_batch(&images, indices, &plain(2), Augmentation::default(), seed, epoch).images
+            training_batch(&images, indices, &plain(2), &Augmentation::default(), seed, epoch).images
         };
         assert_eq!(varied(&[3, 9], 1, 2)[40..], varied(&[9, 3], 1, 2)[..40]);
         let all: Vec<usize> = (0..20).collect();
@@ -222,7 +309,7 @@ mod tests {
     fn every_shift_is_about_equally_frequent_and_half_are_mirrored() {
         let stream = Stream::new(0, "augmentation");
         let drawn: Vec<Variation> =
-            (0..9000).map(|index| Variation::draw(Augmentation::default(), &stream, 0, index)).collect();
+            (0..9000).map(|index| Variation::draw(&Augmentation::default(), &stream, 0, index)).collect();
         for shift in -4..=4 {
             let count = |of: fn(&Variation) -> isize| drawn.iter().filter(|drawn| of(drawn) == shift).count();
             for count in [count(|drawn| drawn.moved.0), count(|drawn| drawn.moved.1)] {
@@ -234,9 +321,58 @@ mod tests {
 
     #[test]
     fn without_augmentation_training_images_stay_as_they_are() {
-        let augmentation = Augmentation { flip: false, crop_padding: 0 };
-        let batch = training_batch(&images(3), &[2, 0], &plain(2), augmentation, 1, 1);
+        let augmentation = Augmentation { flip: false, crop_padding: 0, policy: Policy::default() };
+        let batch = training_batch(&images(3), &[2, 0], &plain(2), &augmentation, 1, 1);
         assert_eq!(rounded(&batch)[..40], images(3).pixels[80..]);
         assert_eq!(batch.labels, [2, 0]);
+    }
+
+    fn mixing(policy: serde_json::Value) -> Augmentation {
+        Augmentation { flip: false, crop_padding: 0, policy: Policy::parse(&policy).unwrap() }
+    }
+
+    #[test]
+    fn mixed_images_are_sums_with_the_shares_of_their_labels() {
+        let images = images(60);
+        let indices: Vec<usize> = (0..60).collect();
+        let batch = training_batch(&images, &indices, &plain(2), &mixing(serde_json::json!({"mixup": 0.5})), 1, 1);
+        assert_eq!(batch.partners.len(), 60);
+        for (index, (partner, share)) in batch.partners.iter().enumerate() {
+            let (own, other) = (images.image(index), images.image(*partner as usize));
+            for (value, (own, other)) in batch.images[index * 40..][..40].iter().zip(own.iter().zip(other)) {
+                let expected = share * f32::from(*own) + (1.0 - share) * f32::from(*other);
+                assert!((value - expected).abs() < 1e-2, "{value} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn cut_images_have_a_window_of_another_as_large_as_its_share() {
+        let images = images(60);
+        let indices: Vec<usize> = (0..60).collect();
+        let batch = training_batch(&images, &indices, &plain(2), &mixing(serde_json::json!("cutmix")), 1, 1);
+        let mut cut = 0;
+        for (index, (partner, share)) in batch.partners.iter().enumerate() {
+            if *partner as usize == index {
+                continue;
+            }
+            let (own, other) = (images.image(index), images.image(*partner as usize));
+            let values = &rounded(&batch)[index * 40..][..40];
+            assert!(
+                values.iter().zip(own.iter().zip(other)).all(|(value, (own, other))| [own, other].contains(&value))
+            );
+            let kept = values.iter().zip(own).filter(|(value, own)| value == own).count();
+            assert!(kept >= (share * 40.0).round() as usize, "{kept} {share}");
+            cut += usize::from(kept < 40);
+        }
+        assert!(cut > 30, "{cut}");
+    }
+
+    #[test]
+    fn a_policy_varies_an_image_alike_in_every_batch() {
+        let images = images(20);
+        let augmentation = mixing(serde_json::json!(["trivial", "cutmix", {"mixup": 0.3}]));
+        let varied = |indices: &[usize]| training_batch(&images, indices, &plain(2), &augmentation, 1, 2).images;
+        assert_eq!(varied(&[3, 9])[40..], varied(&[9, 3])[..40]);
     }
 }

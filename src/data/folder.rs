@@ -34,7 +34,12 @@ struct Class {
 
 /// Which part of the data a folder of this name holds.
 pub(super) fn part(folder: &Path) -> Option<Part> {
-    let name = name(folder).to_lowercase();
+    part_named(&name(folder))
+}
+
+/// The part of the data that goes by this name.
+pub(super) fn part_named(name: &str) -> Option<Part> {
+    let name = name.to_lowercase();
     PARTS.iter().find(|(known, _)| *known == name).map(|(_, part)| *part)
 }
 

@@ -6,6 +6,7 @@
 //! shifted and mirrored ([`training_batch`]). What was changed or skipped on the way in is said in
 //! [`Dataset::notes`]. A user's folder is only ever read.
 
+pub mod augment;
 mod batch;
 mod cifar;
 mod error;
@@ -15,13 +16,16 @@ mod format;
 mod idx;
 mod images;
 mod listing;
+mod manifest;
 mod normalisation;
 mod order;
 mod partition;
 mod picture;
+mod preview;
 mod source;
 mod split;
 mod split_file;
+mod survey;
 mod synthetic;
 mod tally;
 
@@ -30,9 +34,11 @@ pub use error::DataError;
 pub use format::{Fit, ImageFormat, UnknownFit};
 pub use images::{Dataset, Images};
 pub use normalisation::Normalisation;
-pub use order::permutation;
+pub use order::{balanced_order, permutation};
 pub use partition::Partition;
 pub use picture::{image_files, read_image};
+pub use preview::preview;
 pub use source::Source;
-pub use split::stratified;
+pub use split::{Subset, folds, stratified};
 pub use split_file::SplitFile;
+pub use survey::{ClassCounts, Found, Survey};

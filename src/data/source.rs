@@ -8,7 +8,7 @@ use super::{
     idx,
     images::{Dataset, Images},
     listing::{self, Listing},
-    synthetic,
+    manifest, synthetic,
     tally::{Tally, counted, some},
 };
 use std::{
@@ -32,6 +32,8 @@ pub enum Source {
     /// A folder: class folders of images with or without `train`, `val`, `test` above them,
     /// CIFAR-10/100 binary files, or IDX files as MNIST has them.
     Folder(PathBuf),
+    /// A CSV table `path,label[,split]`; paths are relative to its folder.
+    Manifest(PathBuf),
 }
 
 impl FromStr for Source {
@@ -40,6 +42,7 @@ impl FromStr for Source {
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(match text {
             "synthetic" => Self::Synthetic,
+            path if path.to_lowercase().ends_with(".csv") => Self::Manifest(path.into()),
             path => Self::Folder(path.into()),
         })
     }
@@ -49,7 +52,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Synthetic => f.write_str("synthetic"),
-            Self::Folder(path) => path.display().fmt(f),
+            Self::Folder(path) | Self::Manifest(path) => path.display().fmt(f),
         }
     }
 }
@@ -67,6 +70,22 @@ impl Source {
         match self {
             Self::Synthetic => Ok(synthetic::load(format)),
             Self::Folder(path) => load_folder(path, format),
+            Self::Manifest(path) => {
+                let mut tally = Tally::default();
+                let contents = manifest::load(path, format, &mut tally)?;
+                finished(path, contents, format, tally)
+            }
+        }
+    }
+
+    /// The same source, wherever the program is started.
+    #[must_use]
+    pub fn absolute(self) -> Self {
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        match self {
+            Self::Synthetic => Self::Synthetic,
+            Self::Folder(path) => Self::Folder(absolute(path)),
+            Self::Manifest(path) => Self::Manifest(absolute(path)),
         }
     }
 }

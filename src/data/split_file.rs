@@ -35,7 +35,7 @@ impl SplitFile {
             image: images.names[index].clone(),
             class: classes[images.labels[index] as usize].clone(),
             split: split.to_owned(),
-            pixels: format!("{:08x}", crc32fast::hash(images.image(index))),
+            pixels: checksum(images.image(index)),
         };
         let rows =
             splits.iter().flat_map(|(split, images)| (0..images.len()).map(move |index| row(split, images, index)));
@@ -61,58 +61,47 @@ impl SplitFile {
     }
 
     /// The images of each split, `train`, `val` and `test`, as positions in `images`.
-    ///
-    /// # Errors
-    /// When an image is not among them, is of another class there, or is for something else.
-    pub(super) fn positions(&self, images: &Images, classes: &[String]) -> Result<[Vec<usize>; 3], DataError> {
+    pub(super) fn positions(
+        &self,
+        images: &Images,
+        classes: &[String],
+        same_pixels: bool,
+    ) -> Result<[Vec<usize>; 3], DataError> {
         let position: BTreeMap<&str, usize> =
             images.names.iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
         let mut positions = [const { Vec::new() }; 3];
-        let mut problems = Vec::new();
-        for Row { image, class, split, .. } in &self.rows {
-            let index = position.get(image.as_str()).copied();
-            let part = SPLITS.iter().position(|name| name == split);
-            match (index, part) {
-                (None, _) => problems.push(format!("{image} is not in the data")),
-                (_, None) => problems.push(format!("{image} is for `{split}`; wanted train, val or test")),
-                (Some(index), _) if classes[images.labels[index] as usize] != *class => {
-                    let actual = &classes[images.labels[index] as usize];
-                    problems.push(format!("{image} is of class {class} here, and of {actual} in the data"));
-                }
-                (Some(index), Some(part)) => positions[part].push(index),
+        let (mut missing, mut moved, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+        for row in &self.rows {
+            let Some(part) = SPLITS.iter().position(|name| *name == row.split) else {
+                return Err(DataError::Split(format!(
+                    "{} is for `{}`; wanted train, val or test",
+                    row.image, row.split
+                )));
+            };
+            let Some(index) = position.get(row.image.as_str()).copied() else {
+                missing.push(row.image.clone());
+                continue;
+            };
+            let class = &classes[images.labels[index] as usize];
+            if *class != row.class {
+                moved.push(format!("{} ({class}, not {})", row.image, row.class));
+            } else if same_pixels && checksum(images.image(index)) != row.pixels {
+                changed.push(row.image.clone());
             }
+            positions[part].push(index);
         }
-        match problems.is_empty() {
-            true => Ok(positions),
-            false => Err(DataError::Split(listed(&problems, NAMED))),
+        let problems = [("not in the data", missing), ("of another class", moved), ("changed", changed)];
+        let problems = problems.into_iter().filter(|(_, images)| !images.is_empty());
+        let problems = problems.map(|(what, images)| format!("{} {what}: {}", images.len(), listed(&images, NAMED)));
+        match problems.collect::<Vec<_>>().join("; ") {
+            none if none.is_empty() => Ok(positions),
+            problems => Err(DataError::Split(problems)),
         }
     }
+}
 
-    /// In what way `now` is not what this file says: sentence fragments, none if all is the same.
-    pub fn changes(&self, now: &Self) -> Vec<String> {
-        let by_name =
-            |rows: &[Row]| rows.iter().map(|row| (row.image.clone(), row.clone())).collect::<BTreeMap<_, _>>();
-        let (before, after) = (by_name(&self.rows), by_name(&now.rows));
-        let names = |of: &BTreeMap<String, Row>, take: &dyn Fn(&Row) -> bool| {
-            of.values().filter(|row| take(row)).map(|row| row.image.clone()).collect::<Vec<_>>()
-        };
-        let pair = |row: &Row| after.get(&row.image);
-        [
-            ("missing", names(&before, &|row| pair(row).is_none())),
-            ("new", names(&after, &|row| !before.contains_key(&row.image))),
-            (
-                "of another class or split",
-                names(&before, &|row| {
-                    pair(row).is_some_and(|now| (&now.class, &now.split) != (&row.class, &row.split))
-                }),
-            ),
-            ("changed", names(&before, &|row| pair(row).is_some_and(|now| now.pixels != row.pixels))),
-        ]
-        .into_iter()
-        .filter(|(_, images)| !images.is_empty())
-        .map(|(what, images)| format!("{} {what}: {}", images.len(), listed(&images, NAMED)))
-        .collect()
-    }
+pub(super) fn checksum(pixels: &[u8]) -> String {
+    format!("{:08x}", crc32fast::hash(pixels))
 }
 
 #[cfg(test)]
@@ -143,13 +132,20 @@ mod tests {
 
     #[test]
     fn every_kind_of_change_is_named() {
+        let classes = ["cat".into(), "dog, \"big\"".into()];
         let before = file(&images(&["a", "b", "c"]), &images(&["d"]));
-        assert_eq!(before.changes(&before), [""; 0]);
-        let mut train = images(&["b", "c", "d", "n"]);
-        train.pixels[1] = 0;
+        let mut now = images(&["d", "c", "b", "a", "new"]);
+        assert_eq!(before.positions(&now, &classes, true).unwrap(), [vec![3, 2, 1], vec![0], vec![]]);
+        now.pixels[1] = 0;
+        now.labels[2] = 0;
+        now.names[3] = "z".into();
         assert_eq!(
-            before.changes(&file(&train, &images(&[]))),
-            ["1 missing: a", "1 new: n", "1 of another class or split: d", "1 changed: c"]
+            before.positions(&now, &classes, true).unwrap_err().to_string(),
+            "the split does not fit the data: 1 not in the data: a; 1 of another class: b (cat, not dog, \"big\"); \
+             1 changed: c"
         );
+        now.names[3] = "a".into();
+        now.labels[2] = 1;
+        assert!(before.positions(&now, &classes, false).is_ok());
     }
 }

@@ -21,6 +21,8 @@ pub struct Reference {
     parameters: BTreeMap<String, Var>,
     statistics: BTreeMap<String, Tensor>,
     optimizer: Optimizer,
+    /// Sums of the gradients of batches that the optimizer has not seen yet.
+    waiting: BTreeMap<String, Tensor>,
     seed: u64,
     device: Device,
 }
@@ -62,7 +64,15 @@ impl Reference {
             }
         }
         let optimizer = Optimizer::new(rule, &specs);
-        Ok(Self { layers: layers.clone(), parameters, statistics, optimizer, seed, device: device.clone() })
+        Ok(Self {
+            layers: layers.clone(),
+            parameters,
+            statistics,
+            optimizer,
+            waiting: BTreeMap::new(),
+            seed,
+            device: device.clone(),
+        })
     }
 
     /// Runs the network. Training updates the running statistics.
@@ -250,17 +260,47 @@ impl Reference {
         self.forward(&[images], mode)?.flatten_from(1)
     }
 
-    fn step(&mut self, batch: &Batch, step: &Step) -> Result<StepResult> {
+    fn step(&mut self, batch: &Batch, step: &Step<'_>) -> Result<StepResult> {
         let scores = self.class_scores(batch, Mode::Training { step: step.index })?;
         let labels = Tensor::from_slice(&batch.labels, batch.labels.len(), &self.device)?;
-        let loss = operations::cross_entropy(&scores, &labels, step.smoothing)?;
+        let targets = step.objective.targets(batch).map_err(candle_core::Error::msg)?;
+        let targets = Tensor::from_slice(&targets, (batch.labels.len(), step.objective.classes), &self.device)?;
+        let loss = operations::objective(&scores, &targets, step.objective)?;
         let correct = scores.argmax(D::Minus1)?.eq(&labels)?.to_dtype(candle_core::DType::U32)?.sum_all()?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         if value.is_finite() {
             let gradients = self.gradients(&loss)?;
-            self.optimizer.step(&self.parameters, &gradients, step.learning_rate)?;
+            self.update(gradients, step)?;
         }
         Ok(StepResult { loss: value, correct: correct.to_scalar::<u32>()? as usize })
+    }
+
+    /// Moves the parameters, or keeps the gradients until enough batches have come.
+    fn update(&mut self, mut gradients: BTreeMap<String, Tensor>, step: &Step<'_>) -> Result<()> {
+        if step.waiting > 0 {
+            for (name, gradient) in &mut gradients {
+                if let Some(sum) = self.waiting.get(name) {
+                    *gradient = (&*gradient + sum)?;
+                }
+            }
+        }
+        if !step.update {
+            self.waiting = gradients.into_iter().map(|(name, gradient)| (name, gradient.detach())).collect();
+            return Ok(());
+        }
+        let mut factor = 1.0 / (step.waiting + 1) as f64;
+        if let Some(most) = step.clip {
+            let squares = gradients.values().map(|gradient| gradient.sqr()?.sum_all()?.to_scalar::<f32>());
+            let squares = squares.map(|sum| sum.map(f64::from)).sum::<Result<f64>>()?;
+            // As `torch.nn.utils.clip_grad_norm_`.
+            factor *= (most / (squares.sqrt() * factor + 1e-6)).min(1.0);
+        }
+        if factor != 1.0 {
+            for gradient in gradients.values_mut() {
+                *gradient = (&*gradient * factor)?;
+            }
+        }
+        self.optimizer.step(&self.parameters, &gradients, step.learning_rate)
     }
 
     fn put_back(&mut self, state: &State) -> Result<()> {
@@ -318,7 +358,7 @@ impl Executor for Reference {
         "reference"
     }
 
-    fn train_step(&mut self, batch: &Batch, step: &Step) -> std::result::Result<StepResult, ExecutorError> {
+    fn train_step(&mut self, batch: &Batch, step: &Step<'_>) -> std::result::Result<StepResult, ExecutorError> {
         Ok(self.step(batch, step)?)
     }
 

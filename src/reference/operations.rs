@@ -4,6 +4,7 @@
 //! wrong, missing or slow for some shapes.
 
 use super::taps::taps;
+use crate::train::{Objective, ObjectiveKind};
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::ops::sigmoid;
 use nasgen_modules::{Activation, Convolution, Window};
@@ -186,42 +187,28 @@ fn clamp(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
     (x * inside)? + (above + (mask(x.le(low)?)? * low)?)?
 }
 
-/// Mean cross-entropy of class scores, with `smoothing` of the target spread over all classes
-/// (PyTorch's `CrossEntropyLoss`).
-pub(super) fn cross_entropy(scores: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
-    let shifted = scores.broadcast_sub(&scores.detach().max_keepdim(D::Minus1)?)?;
-    let log_probability = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?;
-    let of_label = log_probability.gather(&labels.unsqueeze(1)?, 1)?.mean_all()?;
-    let of_all = log_probability.mean_all()?;
-    (of_label * (1.0 - smoothing))?.add(&(of_all * smoothing)?)?.neg()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::weights::Weights;
-    use candle_core::{Device, Var};
-    use std::path::Path;
-
-    #[test]
-    fn cross_entropy_equals_pytorch_with_and_without_smoothing() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/training/cross_entropy.safetensors");
-        let (fixture, _) = Weights::load(&path).unwrap();
-        let array = |name: &str| fixture.get(name).unwrap_or_else(|| panic!("no {name}"));
-        let logits = array("logits");
-        let scores = Var::from_slice(&logits.values, logits.shape.as_slice(), &Device::Cpu).unwrap();
-        let labels: Vec<u32> = array("labels").values.iter().map(|label| *label as u32).collect();
-        let labels = Tensor::new(labels, &Device::Cpu).unwrap();
-        for (suffix, smoothing) in [("0", 0.0), ("01", 0.1)] {
-            let loss = cross_entropy(&scores, &labels, smoothing).unwrap();
-            let expected = array(&format!("loss_{suffix}")).values[0];
-            assert!((loss.to_scalar::<f32>().unwrap() - expected).abs() < 1e-5);
-            let gradient = loss.backward().unwrap().get(&scores).unwrap().flatten_all().unwrap();
-            for (actual, expected) in
-                gradient.to_vec1::<f32>().unwrap().iter().zip(&array(&format!("grad_{suffix}")).values)
-            {
-                assert!((actual - expected).abs() < 1e-6, "{actual} {expected}");
-            }
-        }
+/// What the objective says of scores, both images × classes. `targets` has a distribution for each image.
+pub(super) fn objective(scores: &Tensor, targets: &Tensor, objective: &Objective) -> Result<Tensor> {
+    let (device, classes) = (scores.device(), objective.classes);
+    let per_class = |values: &[f32], otherwise: f32| match values {
+        [] => Tensor::full(otherwise, (1, classes), device),
+        values => Tensor::from_slice(values, (1, classes), device),
+    };
+    let weights = per_class(&objective.class_weights, 1.0)?;
+    let weighted = targets.broadcast_mul(&weights)?;
+    if objective.kind == ObjectiveKind::Binary {
+        // softplus(z) − t × z, without overflow.
+        let softplus = (((scores + scores.abs()?)? * 0.5)? + (scores.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
+        return softplus.sub(&(scores * targets)?)?.broadcast_mul(&weights)?.mean_all();
     }
+    let scores = scores.broadcast_add(&per_class(&objective.offsets, 0.0)?)?;
+    let shifted = scores.broadcast_sub(&scores.detach().max_keepdim(D::Minus1)?)?;
+    let logarithms = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)?;
+    let losses = match objective.kind {
+        ObjectiveKind::Focal { gamma } => ((1.0 - logarithms.exp()?)?.powf(gamma)? * &logarithms)?,
+        _ => logarithms,
+    };
+    let most_probable = targets.argmax(D::Minus1)?;
+    let divisor = weights.squeeze(0)?.index_select(&most_probable, 0)?.sum_all()?;
+    (weighted * losses)?.sum_all()?.neg()? / divisor
 }

@@ -4,8 +4,10 @@ mod blocks;
 mod evaluation;
 mod network;
 mod space;
+mod survey;
 
 pub use blocks::{block_details, block_list};
 pub use evaluation::{answers_csv, evaluation_text};
 pub use network::network_table;
 pub use space::{count_text, space_report};
+pub use survey::survey_text;

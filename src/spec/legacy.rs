@@ -82,7 +82,7 @@ impl Legacy {
             Meaning::Setting(name) => self.set(name, entry.value.to_json(), entry),
             Meaning::Optimizer => {
                 let name = entry.value.as_str().unwrap_or_default().to_lowercase();
-                if !["sgd", "adamw"].contains(&name.as_str()) {
+                if !["sgd", "adam", "adamw", "adamax", "rmsprop"].contains(&name.as_str()) {
                     return false;
                 }
                 self.set("optimizer", Value::String(name), entry);

@@ -16,4 +16,4 @@ pub use emit::{emit, emit_inline};
 pub use model::{KEYS, ModelSpec, scaled_repeat, sides};
 pub use row::{MAX_REPEAT, Row, RowPlace, read as read_row};
 pub use set::{check_set, distribution, is_set, labels, option_label, uses_stage};
-pub use train::{Metric, Optimizer, TrainSettings};
+pub use train::{Balance, Loss, Metric, Optimizer, Schedule, TrainSettings};

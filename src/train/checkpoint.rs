@@ -1,6 +1,6 @@
 //! All that a training needs to go on as if it had never stopped.
 
-use super::State;
+use super::{Plateau, State};
 use crate::evaluation::Metrics;
 use crate::weights::{Array, Weights, WeightsError};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,8 @@ use std::{collections::BTreeMap, path::Path};
 
 /// What the names of the optimizer's tensors begin with in `last.safetensors`.
 const OPTIMIZER: &str = "optimizer.";
+/// What the names of the averaged tensors begin with.
+const AVERAGE: &str = "average.";
 
 /// A training between two steps: the contents of `last.safetensors`.
 ///
@@ -18,6 +20,8 @@ const OPTIMIZER: &str = "optimizer.";
 pub struct Checkpoint {
     /// The executor's part.
     pub state: State,
+    /// The running average of the weights, if one is kept.
+    pub average: Option<Weights>,
     /// The loop's part.
     pub progress: Progress,
     /// The program and the kind of machine that wrote it: only there is a resume bit-identical.
@@ -37,6 +41,9 @@ pub struct Progress {
     pub correct: usize,
     /// The best epoch so far.
     pub best: Option<Best>,
+    /// What a plateau schedule remembers.
+    #[serde(default)]
+    pub plateau: Plateau,
     /// Lines of each file that is only appended to; what a killed run wrote after them is cut off.
     /// Counted in lines because the bytes of a line depend on how long things took.
     pub lines: BTreeMap<String, usize>,
@@ -61,7 +68,7 @@ struct Header {
 
 impl Checkpoint {
     /// Writes a safetensors file, whole or not at all: weights under their names, the optimizer's
-    /// moments as `optimizer.{moment}.{parameter}`, the rest in the metadata beside `metadata`.
+    /// moments as `optimizer.{moment}.{parameter}`, averages as `average.{tensor}`, the rest in the metadata beside `metadata`.
     ///
     /// # Errors
     /// When the file cannot be written; an older one is then still whole.
@@ -73,14 +80,19 @@ impl Checkpoint {
         };
         let mut metadata = metadata.clone();
         metadata["training"] = json!(header);
-        let moments = self.state.moments.iter().map(|(name, array)| (format!("{OPTIMIZER}{name}"), array.clone()));
-        let weights = self.state.weights.iter().map(|(name, array)| (name.to_owned(), array.clone()));
-        weights.chain(moments).collect::<Weights>().save(path, &metadata)
+        let prefixed = |prefix: &'static str, tensors: &Weights| {
+            let tensors = tensors.iter().map(|(name, array)| (format!("{prefix}{name}"), array.clone()));
+            tensors.collect::<Vec<_>>()
+        };
+        let average = self.average.as_ref().map(|average| prefixed(AVERAGE, average));
+        let tensors = prefixed("", &self.state.weights).into_iter().chain(prefixed(OPTIMIZER, &self.state.moments));
+        tensors.chain(average.into_iter().flatten()).collect::<Weights>().save(path, &metadata)
     }
 
     /// Of the tensors of a weights file, those of the network.
     pub fn network_tensors(tensors: Weights) -> Weights {
-        tensors.into_iter().filter(|(name, _)| !name.starts_with(OPTIMIZER)).collect()
+        let own = |name: &str| !name.starts_with(OPTIMIZER) && !name.starts_with(AVERAGE);
+        tensors.into_iter().filter(|(name, _)| own(name)).collect()
     }
 
     /// Reads what [`Checkpoint::save`] wrote.
@@ -93,15 +105,15 @@ impl Checkpoint {
             .map_err(|error| WeightsError::new(path, format!("its metadata is damaged: {error}")))?;
         let header = Header::deserialize(&metadata["training"])
             .map_err(|error| WeightsError::new(path, format!("no training can go on from it: {error}")))?;
-        let (moments, weights): (Vec<_>, Vec<_>) =
-            tensors.into_iter().partition(|(name, _)| name.starts_with(OPTIMIZER));
-        let unprefixed = |(name, array): (String, Array)| (name[OPTIMIZER.len()..].to_owned(), array);
-        let state = State {
-            weights: weights.into_iter().collect(),
-            moments: moments.into_iter().map(unprefixed).collect(),
-            optimizer_steps: header.optimizer_steps,
+        let part = |prefix: &str| -> Weights {
+            let named = |(name, array): (&str, &Array)| Some((name.strip_prefix(prefix)?.to_owned(), array.clone()));
+            tensors.iter().filter_map(named).collect()
         };
-        Ok(Self { state, progress: header.progress, build: header.build })
+        let (moments, average) = (part(OPTIMIZER), part(AVERAGE));
+        let average = if average.iter().next().is_some() { Some(average) } else { None };
+        let weights = Self::network_tensors(tensors);
+        let state = State { weights, moments, optimizer_steps: header.optimizer_steps };
+        Ok(Self { state, average, progress: header.progress, build: header.build })
     }
 }
 
@@ -116,22 +128,25 @@ mod tests {
             (name.to_owned(), Array { shape: vec![values.len()], values: values.to_vec() })
         };
         let best = Best { epoch: 2, validation: Metrics { accuracy: 0.1 + 0.2, macro_f1: 1.0 / 3.0, loss: 1e-300 } };
-        let checkpoint = Checkpoint {
+        let mut checkpoint = Checkpoint {
             state: State {
                 weights: [tensor("a.weight", &[1.0, -0.0]), tensor("b", &[f32::MIN_POSITIVE])].into_iter().collect(),
                 moments: [tensor("exp_avg.a.weight", &[1e-40, 3.0])].into_iter().collect(),
                 optimizer_steps: 77,
             },
+            average: Some([tensor("b", &[0.25])].into_iter().collect()),
             progress: Progress {
                 epochs: 3,
                 steps: 5,
                 loss: 2.0f64.sqrt() * 1e-7,
                 correct: 11,
                 best: Some(best),
+                plateau: Plateau::default(),
                 lines: BTreeMap::from([("results.csv".into(), 4)]),
             },
             build: "here".into(),
         };
+        checkpoint.progress.plateau.observe(0.1 + 0.2, 0);
         let path = folder.path().join("last.safetensors");
         checkpoint.save(&path, &json!({"format": 1})).unwrap();
         assert_eq!(Checkpoint::load(&path).unwrap(), checkpoint);

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod description;
+mod objective;
 mod run_config;
 mod run_folder;
 mod schedule;
@@ -9,11 +10,12 @@ mod session;
 
 pub use checkpoint::{Best, Checkpoint, Progress};
 pub use description::Description;
+pub use objective::{Objective, ObjectiveKind};
 pub use run_config::{Origin, RunConfig, with_epochs};
 pub use run_folder::{RunFolder, RunFolderError};
-pub use schedule::{learning_rate, steps_per_epoch};
+pub use schedule::{Plateau, Schedule, steps_per_epoch};
 pub use session::{
-    Divergence, EpochReport, Job, Observer, Problem, StepReport, Summary, TrainError, TrainingData, train,
+    Divergence, EpochReport, Job, Observer, Problem, StepReport, Summary, TrainError, TrainingData, augmentation, train,
 };
 
 use crate::{
@@ -32,7 +34,7 @@ pub trait Executor {
     ///
     /// # Errors
     /// When the device fails or has no room.
-    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepResult, ExecutorError>;
+    fn train_step(&mut self, batch: &Batch, step: &Step<'_>) -> Result<StepResult, ExecutorError>;
 
     /// Class scores in evaluation mode: images × classes, row by row.
     ///
@@ -77,14 +79,27 @@ pub struct State {
 pub struct ExecutorError(pub String);
 
 /// What changes from step to step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
     /// Number of the step in the whole training, from 0.
     pub index: u64,
     /// Learning rate of this step.
     pub learning_rate: f64,
-    /// Share of the target that is spread over all classes.
-    pub smoothing: f64,
+    /// What the scores are measured by.
+    pub objective: &'a Objective,
+    /// Largest norm of all gradients together; longer ones are shortened to it.
+    pub clip: Option<f64>,
+    /// Batches before this one whose gradients wait to be averaged with this one's.
+    pub waiting: usize,
+    /// Whether the optimizer moves the parameters now, or this batch waits too.
+    pub update: bool,
+}
+
+impl<'a> Step<'a> {
+    /// A step by itself, without a limit on gradients.
+    pub fn alone(index: u64, learning_rate: f64, objective: &'a Objective) -> Self {
+        Self { index, learning_rate, objective, clip: None, waiting: 0, update: true }
+    }
 }
 
 /// What a step measured before it moved the parameters.
@@ -96,37 +111,64 @@ pub struct StepResult {
     pub correct: usize,
 }
 
-/// How gradients become steps.
+/// How gradients become steps, each as PyTorch computes it (Lion: as timm does). `decay` is the weight
+/// decay of the parameters that decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the fields are PyTorch's arguments")]
 pub enum OptimizerRule {
-    /// SGD with Nesterov momentum.
-    Sgd {
-        /// In `0.0..1.0`.
-        momentum: f64,
-        /// Weight decay, as part of the gradient.
-        decay: f64,
-    },
-    /// AdamW with betas 0.9 and 0.999.
-    AdamW {
-        /// Weight decay, apart from the gradient.
-        decay: f64,
-    },
+    /// SGD; decay joins the gradient.
+    Sgd { momentum: f64, nesterov: bool, decay: f64 },
+    /// Adam (Kingma and Ba 2015); decay joins the gradient.
+    Adam { betas: [f64; 2], epsilon: f64, decay: f64 },
+    /// AdamW (Loshchilov and Hutter 2019); decay apart from the gradient.
+    AdamW { betas: [f64; 2], epsilon: f64, decay: f64 },
+    /// Adamax (Kingma and Ba 2015); decay joins the gradient.
+    Adamax { betas: [f64; 2], epsilon: f64, decay: f64 },
+    /// RMSprop (Hinton 2012), not centred; decay joins the gradient.
+    RmsProp { alpha: f64, momentum: f64, epsilon: f64, decay: f64 },
+    /// Lion (Chen et al. 2023); decay apart from the gradient.
+    Lion { betas: [f64; 2], decay: f64 },
 }
 
 impl OptimizerRule {
+    /// Steps against the gradient and nothing else: what updates show then is the gradient.
+    pub const PLAIN: Self = Self::Sgd { momentum: 0.0, nesterov: false, decay: 0.0 };
+
     /// The rule that the settings ask for.
     pub fn of(settings: &TrainSettings) -> Self {
-        let decay = settings.decay();
+        let (decay, momentum, epsilon) = (settings.decay(), settings.effective_momentum(), settings.epsilon);
+        let betas = [settings.beta1, settings.effective_beta2()];
         match settings.optimizer {
-            Optimizer::Sgd => Self::Sgd { momentum: settings.momentum, decay },
-            Optimizer::Adamw => Self::AdamW { decay },
+            Optimizer::Sgd => Self::Sgd { momentum, nesterov: settings.nesterov, decay },
+            Optimizer::Adam => Self::Adam { betas, epsilon, decay },
+            Optimizer::Adamw => Self::AdamW { betas, epsilon, decay },
+            Optimizer::Adamax => Self::Adamax { betas, epsilon, decay },
+            Optimizer::Rmsprop => Self::RmsProp { alpha: betas[1], momentum, epsilon, decay },
+            Optimizer::Lion => Self::Lion { betas, decay },
         }
     }
 
     /// Weight decay.
     pub fn decay(self) -> f64 {
         match self {
-            Self::Sgd { decay, .. } | Self::AdamW { decay } => decay,
+            Self::Sgd { decay, .. }
+            | Self::Adam { decay, .. }
+            | Self::AdamW { decay, .. }
+            | Self::Adamax { decay, .. }
+            | Self::RmsProp { decay, .. }
+            | Self::Lion { decay, .. } => decay,
+        }
+    }
+
+    /// What PyTorch calls the moments that the rule keeps.
+    pub fn moments(self) -> &'static [&'static str] {
+        match self {
+            Self::Sgd { .. } => &["momentum_buffer"],
+            Self::Adam { .. } | Self::AdamW { .. } => &["exp_avg", "exp_avg_sq"],
+            Self::Adamax { .. } => &["exp_avg", "exp_inf"],
+            Self::RmsProp { momentum: 0.0, .. } => &["square_avg"],
+            Self::RmsProp { .. } => &["square_avg", "momentum_buffer"],
+            Self::Lion { .. } => &["exp_avg"],
         }
     }
 }

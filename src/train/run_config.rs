@@ -20,6 +20,12 @@ pub struct RunConfig {
     pub device: String,
     /// `engine` or `reference`.
     pub executor: String,
+    /// The file of splits that it was given.
+    pub split: Option<String>,
+    /// How many of the training images it uses, if not all.
+    pub subset: Option<String>,
+    /// Of a cross-validation, the number of folds; each is a run of its own in the run's folder.
+    pub kfold: Option<usize>,
     /// How it is trained.
     pub settings: TrainSettings,
 }
@@ -29,6 +35,12 @@ pub struct RunConfig {
 pub enum Origin {
     /// A flag of the command line.
     Flag,
+    /// `--set NAME=VALUE`.
+    Set,
+    /// A variable of the environment.
+    Environment,
+    /// The file of `--config`.
+    File,
     /// `train:` in the model spec.
     Spec,
     /// Nobody set it.
@@ -49,6 +61,9 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Flag => "flag",
+            Self::Set => "--set",
+            Self::Environment => "the environment",
+            Self::File => "the file of --config",
             Self::Spec => "the spec",
             Self::Default => "default",
         })
@@ -72,14 +87,12 @@ impl RunConfig {
         text += &line("fit", &self.fit.to_string());
         text += &line("device", &self.device);
         text += &line("executor", &self.executor);
+        let kfold = self.kfold.map(|folds| folds.to_string());
+        for (name, value) in [("split", &self.split), ("subset", &self.subset), ("kfold", &kfold)] {
+            text += &value.as_ref().map_or_else(String::new, |value| line(name, &quoted(value.clone())));
+        }
         text += "train:\n";
-        let Ok(Value::Object(values)) = serde_json::to_value(&self.settings) else { return text };
-        for (name, value) in values {
-            let value = match name.as_str() {
-                "lr" => Value::from(self.settings.learning_rate()),
-                "weight_decay" => Value::from(self.settings.decay()),
-                _ => value,
-            };
+        for (name, value) in self.settings.effective() {
             text += &format!("  {}", line(&name, &emit_inline(&value)));
         }
         text
@@ -107,6 +120,15 @@ impl RunConfig {
         let (device, executor) = (text("device")?, text("executor")?);
         let fit = fit.parse().map_err(|problem| wrong("fit", format!("{problem}")))?;
         let Ok(data) = data.parse();
+        let mut optional = |key: &str| match values.shift_remove(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(other) => Err(wrong(key, format!("wanted a text, got {other}"))),
+        };
+        let (split, subset) = (optional("split")?, optional("subset")?);
+        let kfold = optional("kfold")?.map(|text| text.parse().map_err(|_| wrong("kfold", format!("got {text}"))));
+        let kfold = kfold.transpose()?;
         let settings = match values.shift_remove("train") {
             Some(Value::Object(settings)) => settings,
             _ => Map::new(),
@@ -116,7 +138,7 @@ impl RunConfig {
         })?;
         match values.keys().next() {
             Some(key) => Err(wrong(key, "there is no such setting".into())),
-            None => Ok(Self { config, data, fit, device, executor, settings }),
+            None => Ok(Self { config, data, fit, device, executor, split, subset, kfold, settings }),
         }
     }
 }
@@ -146,6 +168,9 @@ mod tests {
             fit: Fit::Crop,
             device: "cpu".into(),
             executor: "reference".into(),
+            split: Some("my split.csv".into()),
+            subset: Some("10%".into()),
+            kfold: Some(5),
             settings: TrainSettings::parse(settings.as_object().unwrap()).unwrap(),
         };
         let origins = BTreeMap::from([("lr".to_owned(), Origin::Flag), ("epochs".to_owned(), Origin::Spec)]);
@@ -153,8 +178,8 @@ mod tests {
         assert!(text.contains("  lr: 0.02  # flag --lr\n") && text.contains("  epochs: 7  # the spec\n"), "{text}");
         let read = |text: &str| RunConfig::parse(&SourceText { name: "config.yaml".into(), text: text.to_owned() });
         let back = read(&text).unwrap();
-        let weight_decay = Some(config.settings.decay());
-        assert_eq!(back, RunConfig { settings: TrainSettings { weight_decay, ..config.settings }, ..config });
+        assert_eq!(back.settings.effective(), config.settings.effective());
+        assert_eq!(back, RunConfig { settings: back.settings.clone(), ..config });
 
         let raised = with_epochs(&text, 12);
         assert_eq!(read(&raised).unwrap().settings.epochs, 12);

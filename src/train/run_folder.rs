@@ -101,6 +101,18 @@ impl RunFolder {
         if path.exists() { Checkpoint::load(&path).map(Some) } else { Ok(None) }
     }
 
+    /// Makes the folder `path` of which a kill may have left a beginning without settings.
+    ///
+    /// # Errors
+    /// When it holds a run, or cannot be made.
+    pub fn create_anew(path: &Path) -> Result<Self, RunFolderError> {
+        if path.is_dir() && !path.join("config.yaml").exists() {
+            let _lock = lock(path)?;
+            fs::remove_dir_all(path).map_err(|error| failed(path, &error))?;
+        }
+        Self::create(path)
+    }
+
     /// Makes the folder `name` in `runs`, and points `runs/latest` at it.
     ///
     /// # Errors
@@ -124,8 +136,16 @@ impl RunFolder {
     /// # Errors
     /// When the file system refuses.
     pub fn write(&self, name: &str, text: &str) -> Result<(), RunFolderError> {
+        self.write_bytes(name, text.as_bytes())
+    }
+
+    /// Writes a file of bytes, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), RunFolderError> {
         let path = self.path.join(name);
-        files::write_whole(&path, text.as_bytes()).map_err(|error| failed(&path, &error))
+        files::write_whole(&path, bytes).map_err(|error| failed(&path, &error))
     }
 
     /// Saves the weights of the best epoch, whole or not at all.

@@ -1,13 +1,17 @@
 //! The loop: epochs of steps, a validation after each, the best and the last weights kept.
 
 use super::{
-    Best, Checkpoint, Executor, ExecutorError, Progress, RunFolder, RunFolderError, Step, learning_rate,
+    Best, Checkpoint, Executor, ExecutorError, Objective, Progress, RunFolder, RunFolderError, Schedule, State, Step,
     steps_per_epoch,
 };
 use crate::{
-    data::{Augmentation, Batch, Images, Normalisation, evaluation_batch, permutation, training_batch},
+    data::{
+        Augmentation, Batch, Images, Normalisation, augment::Policy, balanced_order, evaluation_batch, permutation,
+        training_batch,
+    },
     evaluation::Metrics,
-    spec::{Metric, TrainSettings},
+    spec::{Balance, Metric, TrainSettings},
+    weights::Weights,
 };
 use serde_json::Value;
 use std::{
@@ -184,7 +188,7 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<Summary, TrainError> {
     let mut session = Session::begin(executor, job, from)?;
-    while session.progress.epochs < job.settings.epochs {
+    while !session.is_done() {
         let report = session.epoch(executor, observer)?;
         observer.epoch(&report);
     }
@@ -193,7 +197,12 @@ pub fn train(
 
 struct Session<'a> {
     job: &'a Job<'a>,
+    schedule: Schedule,
+    objective: Objective,
+    augmentation: Augmentation,
     progress: Progress,
+    /// The running average of the weights, if one is kept and a step was taken.
+    average: Option<Weights>,
     time: Spent,
     saved: Instant,
 }
@@ -219,7 +228,17 @@ impl<'a> Session<'a> {
         job.folder.cut_back(&progress.lines)?;
         let (before, stepping) = job.folder.time_spent(images_per_epoch(job))?;
         let time = Spent { before, stepping, began: Instant::now() };
-        let mut session = Self { job, progress, time, saved: Instant::now() };
+        let counts = job.data.train.class_counts(job.data.classes);
+        let mut session = Self {
+            job,
+            schedule: Schedule::of(job.settings, steps_per_epoch(job.data.train.len(), job.settings.batch)),
+            objective: Objective::of(job.settings, &counts),
+            augmentation: augmentation(job.settings),
+            progress,
+            average: from.and_then(|checkpoint| checkpoint.average.clone()),
+            time,
+            saved: Instant::now(),
+        };
         match from {
             None => session.save(executor)?,
             Some(checkpoint) => {
@@ -228,6 +247,13 @@ impl<'a> Session<'a> {
             }
         }
         Ok(session)
+    }
+
+    /// Whether all epochs are done, or too many have passed since the best one.
+    fn is_done(&self) -> bool {
+        let Progress { epochs, best, .. } = &self.progress;
+        let stale = |patience| best.is_some_and(|best| epochs - best.epoch >= patience);
+        *epochs >= self.job.settings.epochs || self.job.settings.patience.is_some_and(stale)
     }
 
     fn steps(&self) -> usize {
@@ -239,7 +265,10 @@ impl<'a> Session<'a> {
         let (began, done) = (Instant::now(), self.progress.steps);
         let (epoch, steps, images) = (self.progress.epochs + 1, self.steps(), images_per_epoch(self.job));
         let Job { data, settings, .. } = *self.job;
-        let order = permutation(data.train.len(), settings.seed, epoch as u64);
+        let order = match settings.balance {
+            Balance::Sampler => balanced_order(&data.train.labels, data.classes, settings.seed, epoch as u64),
+            _ => permutation(data.train.len(), settings.seed, epoch as u64),
+        };
         let rate = |seen: usize| (seen - (done * settings.batch).min(images)) as f64 / began.elapsed().as_secs_f64();
         for (step, indices) in order.chunks(settings.batch).take(steps).enumerate().skip(done) {
             let result = self.step(executor, epoch, step, indices)?;
@@ -258,7 +287,7 @@ impl<'a> Session<'a> {
         // A resume may come when all steps are done: there is no rate to measure then.
         let images_per_second = if done < steps { rate(images) } else { 0.0 };
         self.time.stepping += began.elapsed();
-        let validation = self.validate(executor, epoch)?;
+        let validation = self.validate_average(executor, epoch)?;
         let is_best = self.progress.best.is_none_or(|best| is_better(settings.metric, &validation, &best.validation));
         let report = EpochReport {
             epoch,
@@ -285,14 +314,19 @@ impl<'a> Session<'a> {
         }
         self.job.folder.append(report)?;
         let best = Best { epoch: report.epoch, validation: report.validation };
+        let mut plateau = self.progress.plateau;
+        let settings = self.job.settings;
+        plateau.observe(goodness(settings.metric, &report.validation), settings.plateau_patience);
         self.progress = Progress {
             epochs: report.epoch,
             best: if report.is_best { Some(best) } else { self.progress.best },
+            plateau,
             ..Progress::default()
         };
         self.save(executor)?;
         if report.is_best {
-            self.job.folder.save_best(&weights, self.job.metadata, &best)?;
+            let weights = self.average.as_ref().unwrap_or(&weights);
+            self.job.folder.save_best(weights, self.job.metadata, &best)?;
         }
         Ok(())
     }
@@ -306,7 +340,11 @@ impl<'a> Session<'a> {
                     && self.progress.steps == 0
                     && self.job.folder.best_epoch() != Some(best.epoch) =>
             {
-                Ok(self.job.folder.save_best(&executor.weights()?, self.job.metadata, &best)?)
+                let weights = match &self.average {
+                    Some(average) => average.clone(),
+                    None => executor.weights()?,
+                };
+                Ok(self.job.folder.save_best(&weights, self.job.metadata, &best)?)
             }
             _ => Ok(()),
         }
@@ -316,13 +354,18 @@ impl<'a> Session<'a> {
         let Job { folder, metadata, build, .. } = *self.job;
         self.progress.lines = folder.lines()?;
         let progress = self.progress.clone();
-        folder.save_last(&Checkpoint { state: executor.state()?, progress, build: build.to_owned() }, metadata)?;
+        let (state, average) = (executor.state()?, self.average.clone());
+        folder.save_last(&Checkpoint { state, average, progress, build: build.to_owned() }, metadata)?;
         self.saved = Instant::now();
         Ok(())
     }
 
     /// Between two steps: stops if asked to, and saves from time to time.
     fn pause(&mut self, executor: &mut dyn Executor, epoch: usize) -> Result<(), TrainError> {
+        if self.progress.steps < self.steps() && !self.progress.steps.is_multiple_of(self.job.settings.accumulate) {
+            // Gradients that wait for their step are not saved.
+            return Ok(());
+        }
         let stop = (self.job.stop)();
         if stop || self.saved.elapsed() > SAVE_EVERY {
             self.save(executor)?;
@@ -334,21 +377,32 @@ impl<'a> Session<'a> {
     }
 
     fn step(
-        &self,
+        &mut self,
         executor: &mut dyn Executor,
         epoch: usize,
         step: usize,
         indices: &[usize],
     ) -> Result<super::StepResult, TrainError> {
         let Job { data, settings, .. } = *self.job;
-        let TrainSettings { flip, crop, seed, smoothing, .. } = *settings;
-        let augmentation = Augmentation { flip, crop_padding: crop };
-        let batch = training_batch(data.train, indices, &data.normalisation, augmentation, seed, epoch as u64);
+        let TrainSettings { seed, accumulate, clip, .. } = *settings;
+        let batch = training_batch(data.train, indices, &data.normalisation, &self.augmentation, seed, epoch as u64);
         let learning_rate = self.learning_rate(epoch, step);
         let index = self.index(epoch, step);
-        let result = executor.train_step(&batch, &Step { index, learning_rate, smoothing })?;
+        let (waiting, is_last) = (step % accumulate, step + 1 == self.steps());
+        let update = waiting + 1 == accumulate || is_last;
+        let objective = &self.objective;
+        let step_of_executor = Step { index, learning_rate, objective, clip, waiting, update };
+        let result = executor.train_step(&batch, &step_of_executor)?;
         if !result.loss.is_finite() {
             return Err(self.diverged(Problem::Loss(result.loss), epoch, step, batch));
+        }
+        if update && settings.ema > 0.0 {
+            let newest = executor.weights()?;
+            match &mut self.average {
+                // It begins with the first step's weights, as `torch.optim.swa_utils.AveragedModel`.
+                None => self.average = Some(newest),
+                Some(average) => average.move_towards(&newest, 1.0 - settings.ema),
+            }
         }
         Ok(result)
     }
@@ -359,9 +413,7 @@ impl<'a> Session<'a> {
     }
 
     fn learning_rate(&self, epoch: usize, step: usize) -> f64 {
-        let settings = self.job.settings;
-        let steps = (settings.epochs * self.steps()) as u64;
-        learning_rate(settings.learning_rate(), settings.warmup, self.index(epoch, step), steps)
+        self.schedule.rate(self.index(epoch, step), self.progress.plateau.reductions)
     }
 
     fn diverged(&self, problem: Problem, epoch: usize, step: usize, batch: Batch) -> TrainError {
@@ -376,14 +428,34 @@ impl<'a> Session<'a> {
         }))
     }
 
+    /// Measures the averaged weights where there are some, else the newest.
+    fn validate_average(&mut self, executor: &mut dyn Executor, epoch: usize) -> Result<Metrics, TrainError> {
+        let Some(average) = self.average.take() else {
+            return self.validate(executor, epoch, &mut |session, executor| session.pause(executor, epoch));
+        };
+        let newest = executor.state()?;
+        executor.restore(&State { weights: average.clone(), ..newest.clone() })?;
+        let measured = self.validate(executor, epoch, &mut |_, _| Ok(()));
+        executor.restore(&newest)?;
+        self.average = Some(average);
+        let metrics = measured?;
+        self.pause(executor, epoch)?;
+        Ok(metrics)
+    }
+
     /// Measures the network on the validation images, in evaluation mode.
-    fn validate(&mut self, executor: &mut dyn Executor, epoch: usize) -> Result<Metrics, TrainError> {
+    fn validate(
+        &mut self,
+        executor: &mut dyn Executor,
+        epoch: usize,
+        between: &mut dyn FnMut(&mut Self, &mut dyn Executor) -> Result<(), TrainError>,
+    ) -> Result<Metrics, TrainError> {
         let Job { data, settings, .. } = *self.job;
         let mut scores = Vec::with_capacity(data.validation.len() * data.classes);
         for start in (0..data.validation.len()).step_by(settings.batch) {
             let batch = self.validation_batch(start);
             scores.extend(executor.scores(&batch)?);
-            self.pause(executor, epoch)?;
+            between(self, executor)?;
         }
         let metrics = Metrics::of(&scores, &data.validation.labels, data.classes);
         if !metrics.loss.is_finite() {
@@ -414,6 +486,13 @@ impl<'a> Session<'a> {
             seconds: self.time.seconds(),
         }
     }
+}
+
+/// How the settings vary training images.
+pub fn augmentation(settings: &TrainSettings) -> Augmentation {
+    // The settings were checked when they were read.
+    let policy = Policy::parse(&settings.augment).unwrap_or_default();
+    Augmentation { flip: settings.flip, crop_padding: settings.crop, policy }
 }
 
 fn images_per_epoch(job: &Job<'_>) -> usize {

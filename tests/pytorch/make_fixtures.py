@@ -9,7 +9,7 @@ Nothing here defines a block: every module comes from a library that others wrot
   convolution with explicit padding or without norm.
 * timm: padding `same` on images of even size, and FusedMBConv with expansion 1.
 * kindle: Conv, DWConv, Linear, pools, Add, Concat, UpSample, Flatten, Identity.
-* torch.nn: pools with an output size, single activations, the loss, the optimizers.
+* torch.nn: pools with an output size, single activations.
 * `--published DIR`: the Python project that the published configs were written for. DIR holds its
   `src/modules` and `src/utils`. Its generators build a whole row (repeats, strides, rounding), so
   they decide Bottleneck, ResBottleneck, FixedConv, the ECA blocks, the InvertedResidualv3 with its
@@ -793,7 +793,7 @@ def make(case):
 
 
 # ---------------------------------------------------------------------------------------------
-# Activations and training
+# Activations
 # ---------------------------------------------------------------------------------------------
 
 ACTIVATIONS = "ReLU ReLU6 Hardswish SiLU Sigmoid Hardsigmoid GELU LeakyReLU ELU Mish Tanh Softmax".split()
@@ -819,42 +819,6 @@ def make_activation(name):
     rounding = distance(result, run(torch.float32))
     assert rounding < 1e-6, f"{name} in float32 differs by {rounding:.1e}"
     return result, {"activation": name, "source": f"torch.nn.{name}"}
-
-
-def make_cross_entropy():
-    generator = torch.Generator().manual_seed(1)
-    logits = normal((6, 5), generator, 0.0, 2.0)
-    labels = torch.tensor([0, 4, 2, 2, 1, 3])
-    result = {"logits": logits, "labels": labels}
-    for suffix, smoothing in [("0", 0.0), ("01", 0.1)]:
-        leaf = logits.clone().requires_grad_()
-        loss = nn.CrossEntropyLoss(label_smoothing=smoothing)(leaf, labels)
-        loss.backward()
-        result[f"loss_{suffix}"] = loss.detach()
-        result[f"grad_{suffix}"] = leaf.grad
-    return result, {"source": "torch.nn.CrossEntropyLoss", "reduction": "mean"}
-
-
-def make_optimizer(optimizer, lrs, decay, **settings):
-    """Twelve steps with given gradients on `w`, which decays, and `b`, which does not."""
-    generator = torch.Generator().manual_seed(2)
-    lrs = exact(lrs)
-    w, b = (nn.Parameter(normal(shape, generator)) for shape in [(4, 3), (5,)])
-    grads_w, grads_b = (normal((len(lrs), *p.shape), generator) for p in (w, b))
-    result = {"lr": lrs, "w.0": w.detach().clone(), "b.0": b.detach().clone(), "grad_w": grads_w, "grad_b": grads_b}
-    groups = [{"params": [w], "weight_decay": decay}, {"params": [b], "weight_decay": 0.0}]
-    stepper = optimizer(groups, lr=1.0, **settings)
-    trace_w, trace_b = [], []
-    for lr, grad_w, grad_b in zip(lrs, grads_w, grads_b):
-        for group in stepper.param_groups:
-            group["lr"] = lr.item()
-        w.grad, b.grad = grad_w.clone(), grad_b.clone()
-        stepper.step()
-        trace_w.append(w.detach().clone())
-        trace_b.append(b.detach().clone())
-    result |= {"w": torch.stack(trace_w), "b": torch.stack(trace_b)}
-    metadata = {"source": f"torch.optim.{optimizer.__name__}", "weight_decay_of_w": str(decay)}
-    return result, metadata | {name: json.dumps(value) for name, value in settings.items()}
 
 
 # ---------------------------------------------------------------------------------------------
@@ -905,13 +869,6 @@ def main():
 
     for name in ACTIVATIONS:
         write(FIXTURES / "activations" / f"{name}.safetensors", *make_activation(name))
-    training = FIXTURES / "training"
-    steps = torch.arange(12, dtype=torch.float64)
-    write(training / "cross_entropy.safetensors", *make_cross_entropy())
-    sgd = make_optimizer(torch.optim.SGD, 0.1 * (1 + torch.cos(steps / 3)), 5e-4, momentum=0.9, nesterov=True)
-    write(training / "sgd_nesterov.safetensors", *sgd)
-    adamw = make_optimizer(torch.optim.AdamW, 0.01 * (1 + steps) / 6, 0.05, betas=(0.9, 0.999), eps=1e-8)
-    write(training / "adamw.safetensors", *adamw)
 
     left_over = set((FIXTURES / "blocks").glob("*.safetensors")) - names
     total = sum(path.stat().st_size for path in FIXTURES.rglob("*.safetensors"))

@@ -1,18 +1,19 @@
 //! `nasgen train --resume`: a training goes on.
 
-use super::{Arguments, Prepared, absolute, build, go, load, memory};
+use super::{Arguments, Folds, Prepared, build, go, load, memory, report, to_json};
 use crate::{
     cli::{
         failure::{Failure, Kind},
         output::Output,
         show::{input_shape, plan},
     },
-    data::SplitFile,
+    data::{Dataset, Partition, SplitFile},
+    numbers::grouped,
     spec::{ModelSpec, SourceText},
-    train::{Checkpoint, RunConfig, RunFolder, with_epochs},
+    train::{Checkpoint, RunConfig, RunFolder, Summary, with_epochs},
 };
 use nasgen_modules::Blocks;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 pub(super) fn run(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
     refuse_other_settings(arguments)?;
@@ -26,14 +27,23 @@ pub(super) fn run(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &
     let done = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.progress.epochs);
     let raised = raised(arguments, done, config.settings.epochs)?;
     if let Some(data) = &arguments.data {
-        config.data = absolute(data.clone());
+        config.data = data.clone().absolute();
     }
 
     let source = SourceText::read(&path.join("model.yaml"))?;
     let spec = ModelSpec::parse(&source, blocks)?;
     let network = plan(&source, &spec, input_shape(&spec, None))?;
-    let parts = load(&config, &network, output)?;
-    check_data(&path.join("split.csv"), &parts.split_file())?;
+    let data = load(&config, &network, output)?;
+    if config.kfold.is_some() {
+        if raised.is_some() {
+            return Err(Failure::usage(
+                "--epochs can be raised for a fold, not for a cross-validation: resume its folds",
+            ));
+        }
+        let origins = BTreeMap::new();
+        return Folds { config, origins, spec, network, model: source.text, folder }.run(data, output);
+    }
+    let parts = check_data(&path.join("split.csv"), data, output)?;
     memory::check(&config, &network, &parts)?;
     if let Some(epochs) = raised {
         output.note(&format!(
@@ -43,24 +53,37 @@ pub(super) fn run(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &
         config.settings.epochs = epochs;
         folder.write("config.yaml", &with_epochs(&text.text, epochs))?;
     }
-    let steps = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.progress.steps);
-    output.message(&format!("resume  after epoch {done} of {}, step {steps}", config.settings.epochs));
-    go(&Prepared { config, spec, network, parts, folder }, checkpoint.as_ref(), output)
+    let prepared = Prepared { config, spec, network, parts, folder };
+    let summary = go_on(&prepared, checkpoint.as_ref(), output)?;
+    output.result(|| report(&summary, &prepared), || to_json(&summary, &prepared))
+}
+
+/// Trains from a checkpoint on, and says where that is.
+pub(super) fn go_on(prepared: &Prepared, checkpoint: Option<&Checkpoint>, output: &Output) -> Result<Summary, Failure> {
+    let (epochs, steps) =
+        checkpoint.map_or((0, 0), |checkpoint| (checkpoint.progress.epochs, checkpoint.progress.steps));
+    output.message(&format!("resume  after epoch {epochs} of {}, step {steps}", prepared.config.settings.epochs));
+    go(prepared, checkpoint, output).map(|(summary, _)| summary)
 }
 
 /// A setting that would be ignored is an error.
 fn refuse_other_settings(arguments: &Arguments) -> Result<(), Failure> {
     let others = [
         ("a model spec", arguments.config.is_some()),
+        ("--config", arguments.settings_file.is_some()),
+        ("--set", !arguments.sets.is_empty()),
         ("--fit", arguments.fit.is_some()),
         ("--input", arguments.input.is_some()),
         ("--classes", arguments.classes.is_some()),
         ("--device", arguments.device.is_some()),
         ("--executor", arguments.executor.is_some()),
         ("--run", arguments.run.is_some()),
+        ("--split", arguments.split.is_some()),
+        ("--subset", arguments.subset.is_some()),
+        ("--kfold", arguments.kfold.is_some()),
     ];
     let others = others.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned());
-    let settings = arguments.settings.given().into_iter().filter(|(name, _)| *name != "epochs");
+    let settings = arguments.settings.given().filter(|(name, _)| *name != "epochs");
     let settings = settings.map(|(name, _)| format!("--{}", name.replace('_', "-")));
     match others.chain(settings).collect::<Vec<_>>().join(", ") {
         given if given.is_empty() => Ok(()),
@@ -73,7 +96,7 @@ fn refuse_other_settings(arguments: &Arguments) -> Result<(), Failure> {
 
 /// The number of epochs that is asked for, if it is another.
 fn raised(arguments: &Arguments, done: usize, before: usize) -> Result<Option<usize>, Failure> {
-    let given = arguments.settings.given().into_iter().find(|(name, _)| *name == "epochs");
+    let given = arguments.settings.given().find(|(name, _)| *name == "epochs");
     let Some((_, text)) = given else { return Ok(None) };
     match text.parse::<usize>() {
         Ok(epochs) if epochs == before => Ok(None),
@@ -99,18 +122,17 @@ fn check_build(checkpoint: &Checkpoint, arguments: &Arguments, output: &Output) 
     Ok(())
 }
 
-/// Going on with other images would be another training.
-fn check_data(path: &Path, now: &SplitFile) -> Result<(), Failure> {
-    let before = SplitFile::read(path).map_err(|error| Failure::new(Kind::Data, error.to_string()))?;
-    match before.changes(now) {
-        changes if changes.is_empty() => Ok(()),
-        changes => Err(Failure::new(
-            Kind::Data,
-            format!(
-                "the images are not those that the run began with ({}): {}; put them back, or train anew",
-                path.display(),
-                changes.join("; "),
-            ),
-        )),
+/// The parts as the run has them: going on with other images would be another training.
+pub(super) fn check_data(path: &Path, data: Dataset, output: &Output) -> Result<Partition, Failure> {
+    let parts = Partition::by(&SplitFile::read(path)?, data, true).map_err(|error| {
+        let message = format!(
+            "the images are not those that the run began with: {error} ({}); put them back, or train anew",
+            path.display()
+        );
+        Failure::new(Kind::Data, message)
+    })?;
+    if parts.left_out > 0 {
+        output.note(&format!("{} images are not in {} and left out", grouped(parts.left_out as u64), path.display()));
     }
+    Ok(parts)
 }

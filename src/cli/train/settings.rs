@@ -1,51 +1,81 @@
 //! The settings of a training with where each came from.
 
-use crate::{cli::failure::Failure, spec::TrainSettings, train::Origin};
+use crate::{
+    cli::failure::Failure,
+    spec::{TrainSettings, yaml},
+    train::Origin,
+};
+use clap::{Arg, ArgMatches, Command, FromArgMatches};
+use nasgen_modules::nearest;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
-/// One flag for each setting; names and meaning as in `train:`.
-#[derive(clap::Args)]
+/// The flags that were given for settings: one flag for each setting, its name and help the setting's.
+#[derive(Clone, Debug, Default)]
 pub(super) struct SettingFlags {
-    /// Passes over the training images [default: 30].
-    #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
-    epochs: Option<String>,
-    /// Images per step [default: 64].
-    #[arg(long, short, value_name = "N", allow_negative_numbers = true)]
-    batch: Option<String>,
-    /// sgd (with Nesterov momentum) or adamw [default: sgd].
-    #[arg(long, value_name = "NAME")]
-    optimizer: Option<String>,
-    /// Highest learning rate [default: 0.05 for sgd, 0.002 for adamw].
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    lr: Option<String>,
-    /// Momentum of sgd [default: 0.9].
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    momentum: Option<String>,
-    /// Weight decay on weights, not on norms and biases [default: 0.0005 for sgd, 0.05 for adamw].
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    weight_decay: Option<String>,
-    /// Share of the steps in which the learning rate rises [default: 0.05].
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    warmup: Option<String>,
-    /// Label smoothing [default: 0.1].
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    smoothing: Option<String>,
-    /// Mirror training images at random: true or false [default: true].
-    #[arg(long, value_name = "BOOL")]
-    flip: Option<String>,
-    /// Pixels of padding before a random crop [default: 4].
-    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
-    crop: Option<String>,
-    /// Share set aside for validation where the data has no validation split [default: 0.1].
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    val: Option<String>,
-    /// What "best" means: accuracy, macro_f1 or loss, on the validation images [default: accuracy].
-    #[arg(long, value_name = "NAME")]
-    metric: Option<String>,
-    /// Decides weights, split, order and augmentation [default: 0].
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    seed: Option<String>,
+    given: Vec<(&'static str, String)>,
+}
+
+/// A setting as a flag.
+struct Flag {
+    setting: String,
+    long: String,
+    help: String,
+    is_list: bool,
+}
+
+static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(|| {
+    let flag = |argument: nasgen_modules::arguments::Argument| {
+        let wanted = argument.wanted();
+        let default = match &argument.default {
+            Some(Value::Null) | None => String::new(),
+            Some(Value::Array(list)) if list.is_empty() => " [default: none]".into(),
+            Some(Value::String(text)) => format!(" [default: {text}]"),
+            Some(value) => format!(" [default: {value}]"),
+        };
+        let choices = if wanted.starts_with("one of") { format!(": {wanted}") } else { String::new() };
+        Flag {
+            long: argument.name.replace('_', "-"),
+            help: format!("{}{choices}{default}", argument.meaning.trim_end_matches('.')),
+            is_list: wanted.starts_with("a list"),
+            setting: argument.name,
+        }
+    };
+    TrainSettings::signature().arguments.into_iter().map(flag).collect()
+});
+
+impl clap::Args for SettingFlags {
+    fn augment_args(command: Command) -> Command {
+        let argument = |flag: &'static Flag| {
+            let argument = Arg::new(flag.setting.as_str()).long(flag.long.as_str()).help(flag.help.as_str());
+            let argument = argument.value_name("X").allow_hyphen_values(true).help_heading("Settings of the training");
+            match flag.setting.as_str() {
+                "epochs" => argument.short('e'),
+                "batch" => argument.short('b'),
+                _ => argument,
+            }
+        };
+        command.args(FLAGS.iter().map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let value = |flag: &'static Flag| {
+            let text = matches.get_one::<String>(&flag.setting)?;
+            Some((flag.setting.as_str(), text.clone()))
+        };
+        Ok(Self { given: FLAGS.iter().filter_map(value).collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Effective settings.
@@ -57,42 +87,91 @@ pub(super) struct Settings {
 
 impl SettingFlags {
     /// The flags that were given, by the name of the setting.
-    pub(super) fn given(&self) -> Vec<(&'static str, &str)> {
-        let all = [
-            ("epochs", &self.epochs),
-            ("batch", &self.batch),
-            ("optimizer", &self.optimizer),
-            ("lr", &self.lr),
-            ("momentum", &self.momentum),
-            ("weight_decay", &self.weight_decay),
-            ("warmup", &self.warmup),
-            ("smoothing", &self.smoothing),
-            ("flip", &self.flip),
-            ("crop", &self.crop),
-            ("val", &self.val),
-            ("metric", &self.metric),
-            ("seed", &self.seed),
-        ];
-        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    pub(super) fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.given.iter().map(|(name, text)| (*name, text.as_str()))
     }
 
-    /// These flags over the spec's `train:` over the defaults.
-    pub(super) fn over(&self, spec: &Map<String, Value>) -> Result<Settings, Failure> {
-        let mut values = spec.clone();
-        for (name, text) in self.given() {
-            // A flag's text means what it would mean in YAML.
-            let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-            values.insert(name.to_owned(), value);
+    /// These flags over `--set`, over the environment, over the file of `--config`, over the spec's
+    /// `train:`, over the defaults.
+    pub(super) fn over(
+        &self,
+        sets: &[String],
+        file: &Map<String, Value>,
+        spec: &Map<String, Value>,
+    ) -> Result<Settings, Failure> {
+        let mut layers = Layers::default();
+        spec.iter().for_each(|(name, value)| layers.put(name, value.clone(), Origin::Spec));
+        file.iter().for_each(|(name, value)| layers.put(name, value.clone(), Origin::File));
+        for (name, text) in environment()? {
+            layers.put(name, value(name, &text), Origin::Environment);
         }
-        let parsed = TrainSettings::parse(&values).map_err(|errors| {
+        for text in sets {
+            let (name, text) = assignment(text)?;
+            layers.put(name, value(name, text), Origin::Set);
+        }
+        self.given().for_each(|(name, text)| layers.put(name, value(name, text), Origin::Flag));
+        let Layers { values, origins } = layers;
+        let values = TrainSettings::parse(&values).map_err(|errors| {
             let line = |error: &nasgen_modules::Error| {
                 let help = error.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
                 format!("{}{help}", error.message)
             };
             Failure::usage(errors.iter().map(line).collect::<Vec<_>>().join("\nerror: "))
         })?;
-        let from_spec = spec.keys().map(|name| (name.clone(), Origin::Spec));
-        let from_flags = self.given().into_iter().map(|(name, _)| (name.to_owned(), Origin::Flag));
-        Ok(Settings { values: parsed, origins: from_spec.chain(from_flags).collect() })
+        Ok(Settings { values, origins })
     }
+}
+
+/// Values with where each came from; a later one takes the place of an earlier one.
+#[derive(Default)]
+struct Layers {
+    values: Map<String, Value>,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Layers {
+    fn put(&mut self, name: &str, value: Value, origin: Origin) {
+        self.values.insert(name.to_owned(), value);
+        self.origins.insert(name.to_owned(), origin);
+    }
+}
+
+/// `lr=0.02` or `train.lr=0.02`.
+fn assignment(text: &str) -> Result<(&str, &str), Failure> {
+    let Some((name, value)) = text.split_once('=') else {
+        return Err(Failure::usage(format!("--set: wanted NAME=VALUE, such as lr=0.02, got `{text}`")));
+    };
+    let name = name.trim();
+    Ok((name.strip_prefix("train.").unwrap_or(name), value.trim()))
+}
+
+/// What `NASGEN_LR` and the like say; a variable that stands for no setting is an error.
+fn environment() -> Result<Vec<(&'static str, String)>, Failure> {
+    let mut found = Vec::new();
+    for (variable, text) in std::env::vars_os() {
+        let (Some(variable), Some(text)) = (variable.to_str(), text.to_str()) else { continue };
+        let Some(name) = variable.strip_prefix("NASGEN_") else { continue };
+        let name = name.to_lowercase();
+        match FLAGS.iter().find(|flag| flag.setting == name) {
+            Some(flag) => found.push((flag.setting.as_str(), text.to_owned())),
+            None => {
+                let near = nearest(&name, FLAGS.iter().map(|flag| flag.setting.as_str()));
+                let near =
+                    near.map_or_else(String::new, |near| format!("; did you mean NASGEN_{}?", near.to_uppercase()));
+                return Err(Failure::usage(format!("the environment has {variable}, which is no setting{near}")));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A flag's text means what it would mean in YAML; a list needs no brackets.
+fn value(name: &str, text: &str) -> Value {
+    let is_list = FLAGS.iter().any(|flag| flag.is_list && flag.setting == name) && !text.starts_with('[');
+    let text = if is_list { format!("[{text}]") } else { text.to_owned() };
+    let parsed = match text.starts_with(['[', '{']) {
+        true => yaml::parse(&text).ok().map(|yaml| yaml.to_json()),
+        false => serde_json::from_str(&text).ok(),
+    };
+    parsed.unwrap_or(Value::String(text))
 }
