@@ -306,8 +306,8 @@ impl Engine {
             {
                 let value = |value: usize| buffers[values[value].expect("reread")].part(length(value));
                 let rereads = step.operation.rereads();
-                let reread = |input: &usize| if rereads == Rereads::Inputs { value(*input) } else { &[] };
-                let inputs: Vec<&[f32]> = step.inputs.iter().map(reread).collect();
+                let reread = |(number, input): (usize, &usize)| if rereads.input(number) { value(*input) } else { &[] };
+                let inputs: Vec<&[f32]> = step.inputs.iter().enumerate().map(reread).collect();
                 let forward = Forward {
                     parameters: &parameters[step.parameters.clone()],
                     inputs: &inputs,

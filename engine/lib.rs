@@ -2,7 +2,7 @@
 //!
 //! The graph is compiled once into a list of operations over buffers that are allocated once and
 //! shared by values that are never needed together: pixels × channels (NHWC), f32. A convolution,
-//! the norm after it and the norm's activation are one operation. Each operation knows its own
+//! the norm after it, the norm's activation and a residual sum are one operation. Each operation knows its own
 //! backward step. All parameters lie in one flat buffer, as do their gradients and the optimizer's
 //! moments.
 //!

@@ -41,9 +41,9 @@ pub(crate) fn assign(steps: &[Step], lengths: &[usize], inputs: usize, output: u
     for (index, step) in steps.iter().enumerate() {
         let rereads = step.operation.rereads();
         need(&mut values[step.output], index + 1);
-        for input in &step.inputs {
+        for (number, input) in step.inputs.iter().enumerate() {
             need(&mut values[*input], index + 1);
-            if training && rereads == Rereads::Inputs {
+            if training && rereads.input(number) {
                 need(&mut values[*input], backward(index));
             }
         }

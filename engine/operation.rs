@@ -1,5 +1,7 @@
 //! What every operation of a plan can do.
 
+use crate::chunks;
+
 /// What holds for one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
@@ -15,8 +17,20 @@ pub(crate) struct Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rereads {
     Nothing,
+    FirstInput,
     Inputs,
     Output,
+}
+
+impl Rereads {
+    /// Whether the input at `index` is among them.
+    pub(crate) fn input(self, index: usize) -> bool {
+        match self {
+            Self::FirstInput => index == 0,
+            Self::Inputs => true,
+            Self::Nothing | Self::Output => false,
+        }
+    }
 }
 
 /// One step of a plan, with what it keeps from forward to backward. Buffers hold pixels × channels,
@@ -81,13 +95,16 @@ impl InputGradient<'_> {
         self.values
     }
 
-    /// Gives `gradient` as it is.
-    pub(crate) fn take(&mut self, gradient: &[f32]) {
-        let values = &mut *self.values;
-        if self.add {
-            values.iter_mut().zip(gradient).for_each(|(sum, part)| *sum += part);
-        } else if !values.is_empty() {
-            values.copy_from_slice(&gradient[..values.len()]);
-        }
+    /// Gives `gradient` as it is, `length` values for each image.
+    pub(crate) fn take(&mut self, images: usize, length: usize, gradient: &[f32]) {
+        let add = self.add;
+        chunks::for_each(images, self.values, length, |first, values| {
+            let gradient = &gradient[first * length..][..values.len()];
+            if add {
+                values.iter_mut().zip(gradient).for_each(|(sum, part)| *sum += part);
+            } else {
+                values.copy_from_slice(gradient);
+            }
+        });
     }
 }

@@ -6,12 +6,12 @@ use crate::{
     operation::Operation,
     operations::{
         Activate, AdaptivePool, Add, Arrange, AveragePool, ChannelConvolve, Convolve, Depthwise, Dropout, Filtered,
-        MaxPool, Normalise, Normaliser, Scale, Size, Softmax,
+        Followers, MaxPool, Normalise, Normaliser, Residual, Scale, Size, Softmax,
     },
     parameters::Slot,
 };
 use nasgen_modules::{Activation, Convolution, Layers, Node, Norm, Primitive, Source, randomness::Stream};
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 /// Values in the widest register.
 const REGISTER: usize = 16;
@@ -55,6 +55,7 @@ impl Plan {
             lengths: layers.inputs().iter().map(|shape| Size::of(*shape).values()).collect(),
             slots: Vec::new(),
             values: Vec::new(),
+            joined: BTreeMap::new(),
         };
         for (index, node) in layers.nodes().iter().enumerate() {
             planner.node(index, node);
@@ -84,8 +85,10 @@ struct Planner<'a> {
     steps: Vec<Step>,
     lengths: Vec<usize>,
     slots: Vec<Slot>,
-    /// The value of each node.
+    /// The value of each node so far.
     values: Vec<usize>,
+    /// Nodes that are computed together with an earlier one, and the value they end in.
+    joined: BTreeMap<usize, usize>,
 }
 
 impl Planner<'_> {
@@ -97,24 +100,30 @@ impl Planner<'_> {
     }
 
     fn node(&mut self, index: usize, node: &Node) {
-        if self.joins_the_one_before(node) {
-            self.values.push(self.value(node.inputs[0]));
+        if let Some(value) = self.joined.get(&index) {
+            self.values.push(*value);
             return;
         }
-        let norm = self.norm_after(index);
+        let after = self.after(index);
         let start = count(&self.slots);
         self.add_slots(node);
-        if let Some((norm, _)) = norm {
-            self.add_slots(&self.layers.nodes()[norm]);
+        if let Some(After { norm, .. }) = after.filter(|after| after.norm.0 != index) {
+            self.add_slots(&self.layers.nodes()[norm.0]);
         }
-        let operation = self.operation(index, node);
-        let inputs = node.inputs.iter().map(|source| self.value(*source)).collect();
+        let operation = self.operation(index, node, after);
+        let mut inputs: Vec<usize> = node.inputs.iter().map(|source| self.value(*source)).collect();
         let output = self.new_value(node);
         let saved = operation.saves().then(|| self.new_value(node));
         self.values.push(output);
         let parameters = start..count(&self.slots);
-        let owner = norm.map_or(node, |(norm, _)| &self.layers.nodes()[norm]);
-        self.steps.push(Step { operation, inputs, output, saved, parameters, label: owner.label.clone() });
+        let mut label = node.label.clone();
+        if let Some(After { norm, activation, sum }) = after {
+            label.clone_from(&self.layers.nodes()[norm.0].label);
+            let nodes = [Some(norm.0), activation.map(|(node, _)| node), sum.map(|sum| sum.node)];
+            self.joined.extend(nodes.into_iter().flatten().map(|node| (node, output)));
+            inputs.extend(sum.map(|sum| self.value(sum.other)));
+        }
+        self.steps.push(Step { operation, inputs, output, saved, parameters, label });
     }
 
     fn new_value(&mut self, node: &Node) -> usize {
@@ -131,34 +140,41 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether a node is computed together with the one that it reads: a norm with its convolution,
-    /// an activation with its norm.
-    fn joins_the_one_before(&self, node: &Node) -> bool {
-        let Some(Source::Node(before)) = node.inputs.first() else { return false };
-        match node.primitive {
-            Primitive::Norm(_) => self.norm_after(*before).is_some(),
-            Primitive::Activation(_) => self.activation_after(*before).is_some(),
-            _ => false,
-        }
+    /// What is computed together with a convolution, or with a norm by itself.
+    fn after(&self, index: usize) -> Option<After> {
+        let norm = match self.layers.nodes()[index].primitive {
+            Primitive::Norm(norm) => (index, norm),
+            Primitive::Convolution(_) => {
+                let (norm, node) = self.only_reader(index)?;
+                let Primitive::Norm(settings) = node.primitive else { return None };
+                (norm, settings)
+            }
+            _ => return None,
+        };
+        let activation = self.only_reader(norm.0).and_then(|(index, node)| match node.primitive {
+            Primitive::Activation(activation) if is_elementwise(activation) => Some((index, activation)),
+            _ => None,
+        });
+        let last = activation.map_or(norm.0, |(index, _)| index);
+        let sum = if norm.0 == index { None } else { self.sum_after(last) };
+        Some(After { norm, activation, sum })
     }
 
-    /// The norm that alone reads a convolution's result.
-    fn norm_after(&self, convolution: usize) -> Option<(usize, Norm)> {
-        matches!(self.layers.nodes()[convolution].primitive, Primitive::Convolution(_)).then_some(())?;
-        let (index, node) = self.only_reader(convolution)?;
-        match node.primitive {
-            Primitive::Norm(norm) => Some((index, norm)),
-            _ => None,
-        }
-    }
-
-    /// The activation that alone reads a norm's result.
-    fn activation_after(&self, norm: usize) -> Option<Activation> {
-        matches!(self.layers.nodes()[norm].primitive, Primitive::Norm(_)).then_some(())?;
-        match self.only_reader(norm)?.1.primitive {
-            Primitive::Activation(activation) if is_elementwise(activation) => Some(activation),
-            _ => None,
-        }
+    /// The sum of two that alone reads a node's result, if the other is known by now.
+    fn sum_after(&self, index: usize) -> Option<Sum> {
+        let (node, sum) = self.only_reader(index)?;
+        let (Primitive::Add { drop }, [first, second]) = (sum.primitive, &sum.inputs[..]) else { return None };
+        // What comes first is never dropped.
+        let other = match (*first, *second) {
+            (other, branch) if branch == Source::Node(index) => other,
+            (branch, other) if branch == Source::Node(index) && drop == 0.0 => other,
+            _ => return None,
+        };
+        let is_known = match other {
+            Source::Input(_) => true,
+            Source::Node(node) => node < self.values.len(),
+        };
+        is_known.then_some(Sum { node, other, drop })
     }
 
     /// The node that alone reads a node's result, which is not that of the network.
@@ -171,7 +187,7 @@ impl Planner<'_> {
         readers.next().filter(|_| readers.next().is_none())
     }
 
-    fn operation(&self, index: usize, node: &Node) -> Box<dyn Operation> {
+    fn operation(&self, index: usize, node: &Node, after: Option<After>) -> Box<dyn Operation> {
         let shapes = self.layers.input_shapes(node);
         let (input, output) = (Size::of(shapes[0]), Size::of(node.output));
         if let Some(arrange) = Arrange::of(&node.primitive, &shapes, node.output) {
@@ -180,16 +196,16 @@ impl Planner<'_> {
         let (stream, node_index) = (self.stream, index as u32);
         match node.primitive {
             Primitive::Convolution(convolution) => {
-                let normaliser = |(index, norm)| Normaliser::new(norm, self.activation_after(index), convolution.out);
-                let norm = self.norm_after(index).map(normaliser);
+                let followers = after.map_or_else(Followers::default, |after| self.followers(after, convolution.out));
                 if is_depthwise(&node.primitive) {
-                    Box::new(Filtered::new(Depthwise::new(&convolution, input, output), convolution.bias, norm))
+                    Box::new(Filtered::new(Depthwise::new(&convolution, input, output), convolution.bias, followers))
                 } else {
-                    Box::new(Filtered::new(Convolve::new(&convolution, input, output), convolution.bias, norm))
+                    Box::new(Filtered::new(Convolve::new(&convolution, input, output), convolution.bias, followers))
                 }
             }
             Primitive::Norm(norm) => {
-                let normaliser = Normaliser::new(norm, self.activation_after(index), input.channels);
+                let activation = after.and_then(|after| after.activation).map(|(_, activation)| activation);
+                let normaliser = Normaliser::new(norm, activation, input.channels);
                 Box::new(Normalise { normaliser, values: input.values() })
             }
             Primitive::Activation(Activation::Softmax) => {
@@ -202,7 +218,9 @@ impl Planner<'_> {
             }
             Primitive::AdaptiveAveragePool { .. } => Box::new(AdaptivePool::average(input, output)),
             Primitive::AdaptiveMaxPool { .. } => Box::new(AdaptivePool::max(input, output)),
-            Primitive::Linear { out } => Box::new(Filtered::new(Convolve::linear(input.values(), out), true, None)),
+            Primitive::Linear { out } => {
+                Box::new(Filtered::new(Convolve::linear(input.values(), out), true, Followers::default()))
+            }
             Primitive::Dropout { probability } => {
                 Box::new(Dropout { stream, node: node_index, probability, size: input })
             }
@@ -219,6 +237,30 @@ impl Planner<'_> {
             Primitive::Custom(_) => unreachable!("refused by Engine::new"),
         }
     }
+}
+
+impl Planner<'_> {
+    fn followers(&self, After { norm, activation, sum }: After, channels: usize) -> Followers {
+        let normaliser = Normaliser::new(norm.1, activation.map(|(_, activation)| activation), channels);
+        let residual = sum.map(|Sum { node, drop, .. }| Residual { stream: self.stream, node: node as u32, drop });
+        Followers { norm: Some(normaliser), residual }
+    }
+}
+
+/// What is computed together with a convolution or a norm, with the indices of the nodes.
+#[derive(Clone, Copy)]
+struct After {
+    norm: (usize, Norm),
+    activation: Option<(usize, Activation)>,
+    sum: Option<Sum>,
+}
+
+/// A sum with something that was computed before.
+#[derive(Clone, Copy)]
+struct Sum {
+    node: usize,
+    other: Source,
+    drop: f64,
 }
 
 /// Whether a convolution in groups is computed as a sum of depthwise ones: where a matrix product for

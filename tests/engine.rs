@@ -130,6 +130,29 @@ fn joins_drops_and_reuse_compute_as_in_the_reference() {
     }
 }
 
+/// A convolution, its norm, activation and residual sum are one operation of the engine.
+#[test]
+fn residuals_are_dropped_as_in_the_reference() {
+    for (activation, drop) in [(None, 0.0), (None, 0.5), (Some(nasgen_modules::Activation::SiLU), 0.5)] {
+        let mut layers = Layers::identity(vec![Shape::image(6, 5, 4)]);
+        let mut push =
+            |label: &str, primitive, inputs: &[Source]| layers.push(label.into(), primitive, inputs.to_vec()).unwrap();
+        let convolution = nasgen_modules::Convolution::new(6, nasgen_modules::Window::centered(3, 1));
+        let before = push("before", convolution.into(), &[Source::Input(0)]);
+        let branch = push("branch", convolution.groups(6).into(), &[before]);
+        let mut end = push("norm", Primitive::Norm(nasgen_modules::Norm::default()), &[branch]);
+        if let Some(activation) = activation {
+            end = push("activation", Primitive::Activation(activation), &[end]);
+        }
+        push("sum", Primitive::Add { drop }, &[before, end]);
+        let layers = with_classifier(layers);
+        for images in [3, 9] {
+            let wrong = differences("residual", &layers, &noise(&layers, images), 1e-4);
+            assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        }
+    }
+}
+
 /// Small networks drawn from the default space.
 fn sampled(count: u64) -> Vec<Layers> {
     let blocks = Blocks::builtin();

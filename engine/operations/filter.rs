@@ -1,11 +1,12 @@
 //! Convolutions of every kind, with what follows them: bias, norm, activation.
 
-use super::{Size, norm::Normaliser};
+use super::{Size, dropout::kept, norm::Normaliser};
 use crate::{
     chunks,
     instructions::vectorised,
-    operation::{Forward, Gradients, Operation, Run},
+    operation::{Forward, Gradients, Operation, Rereads, Run},
 };
+use nasgen_modules::randomness::Stream;
 
 /// Values of an output that are computed before the next operation looks at them: they stay in the
 /// second cache.
@@ -75,18 +76,55 @@ pub(crate) fn input_gradient_in_shares(
     });
 }
 
+/// What is computed together with a filter.
+#[derive(Default)]
+pub(crate) struct Followers {
+    /// A norm with its activation.
+    pub(crate) norm: Option<Normaliser>,
+    /// After a norm: the sum with a second input.
+    pub(crate) residual: Option<Residual>,
+}
+
+/// A sum of which what came before it is dropped in training, image by image.
+pub(crate) struct Residual {
+    pub(crate) stream: Stream,
+    /// Index of the sum in the network's layers, on which the random numbers depend.
+    pub(crate) node: u32,
+    pub(crate) drop: f64,
+}
+
+impl Residual {
+    fn factor(&self, run: &Run, image: usize) -> f32 {
+        if !run.training || self.drop == 0.0 {
+            return 1.0;
+        }
+        kept(&self.stream, run.step, self.node, image as u64, self.drop)
+    }
+}
+
 /// A filter with what follows it. Parameters: weights, then the bias if there is one, then the
 /// norm's.
 pub(crate) struct Filtered<F> {
     filter: F,
     bias: bool,
     norm: Option<Normaliser>,
+    residual: Option<Residual>,
     partials: Vec<f32>,
 }
 
 impl<F: Filter> Filtered<F> {
-    pub(crate) fn new(filter: F, bias: bool, norm: Option<Normaliser>) -> Self {
-        Self { filter, bias, norm, partials: Vec::new() }
+    pub(crate) fn new(filter: F, bias: bool, Followers { norm, residual }: Followers) -> Self {
+        Self { filter, bias, norm, residual, partials: Vec::new() }
+    }
+
+    /// Adds the second input, if there is one, to the images from `first` on.
+    fn add_residual(&self, run: &Run, inputs: &[&[f32]], first: usize, part: &mut [f32]) {
+        let Some(residual) = &self.residual else { return };
+        let length = self.filter.output().values();
+        for (image, part) in part.chunks_mut(length).enumerate() {
+            let other = &inputs[1][(first + image) * length..][..length];
+            scale_and_add(part, residual.factor(run, first + image), other);
+        }
     }
 
     /// Weights, bias (empty if there is none) and the norm's parameters.
@@ -129,10 +167,11 @@ impl<F: Filter> Filtered<F> {
         &mut self,
         run: &Run,
         parameters: &[f32],
-        input: &[f32],
+        inputs: &[&[f32]],
         saved: &mut [f32],
         output: &mut [f32],
     ) {
+        let input = inputs[0];
         let Some(mut norm) = self.norm.take() else { unreachable!("only a norm differs in training") };
         let (from, to) = (self.filter.input().values(), self.filter.output().values());
         let ranges = chunks::ranges(run.images);
@@ -150,7 +189,13 @@ impl<F: Filter> Filtered<F> {
             self.compute(parameters, images, part, |block| norm.measure(block, sums));
         });
         norm.settle(sums, self.split(parameters).2);
-        chunks::for_each(run.images, output, to, |first, part| norm.apply(&saved[first * to..][..part.len()], part));
+        let this = &*self;
+        chunks::for_each(run.images, output, to, |first, part| {
+            for (image, part) in part.chunks_mut(to).enumerate() {
+                norm.apply(&saved[(first + image) * to..][..to], part);
+                this.add_residual(run, inputs, first + image, part);
+            }
+        });
         self.norm = Some(norm);
     }
 }
@@ -158,7 +203,7 @@ impl<F: Filter> Filtered<F> {
 impl<F: Filter> Operation for Filtered<F> {
     fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], saved: &mut [f32], output: &mut [f32]) {
         if run.training && self.norm.is_some() {
-            return self.forward_in_training(run, parameters, inputs[0], saved, output);
+            return self.forward_in_training(run, parameters, inputs, saved, output);
         }
         if let Some(mut norm) = self.norm.take() {
             norm.recall(self.split(parameters).2);
@@ -168,7 +213,10 @@ impl<F: Filter> Operation for Filtered<F> {
         if self.filter.is_heavy() {
             self.compute_all(parameters, inputs[0], output);
             if let Some(norm) = &self.norm {
-                chunks::for_each(run.images, output, to, |_, part| norm.apply_in_place(part));
+                chunks::for_each(run.images, output, to, |first, part| {
+                    norm.apply_in_place(part);
+                    self.add_residual(run, inputs, first, part);
+                });
             }
             return;
         }
@@ -180,11 +228,23 @@ impl<F: Filter> Operation for Filtered<F> {
                     norm.apply_in_place(block);
                 }
             });
+            this.add_residual(run, inputs, first, part);
         });
     }
 
     fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>) {
         let to = self.filter.output();
+        if let (Some(residual), [_, of_other]) = (&self.residual, &mut *gradients.inputs) {
+            of_other.take(run.images, to.values(), gradients.output);
+            if residual.drop > 0.0 {
+                chunks::for_each(run.images, gradients.output, to.values(), |first, part| {
+                    for (image, part) in part.chunks_mut(to.values()).enumerate() {
+                        let factor = residual.factor(run, first + image);
+                        part.iter_mut().for_each(|gradient| *gradient *= factor);
+                    }
+                });
+            }
+        }
         let mut norm = self.norm.take();
         let (weights, bias, _) = self.split(forward.parameters);
         let (of_filter, of_norm) = gradients.parameters.split_at_mut(weights.len() + bias.len());
@@ -200,7 +260,7 @@ impl<F: Filter> Operation for Filtered<F> {
             norm.settle_gradient(sums, run.images * to.pixels(), of_norm);
         }
         let weights = &forward.parameters[..self.filter.weights()];
-        let [of_input] = gradients.inputs else { unreachable!("a filter has one input") };
+        let of_input = &mut gradients.inputs[0];
         let pass =
             Pass { norm: norm.as_ref(), weights, images: forward.inputs[0], saved: forward.saved, add: of_input.add };
         if self.filter.is_heavy() {
@@ -214,6 +274,10 @@ impl<F: Filter> Operation for Filtered<F> {
 
     fn saves(&self) -> bool {
         self.norm.is_some()
+    }
+
+    fn rereads(&self) -> Rereads {
+        Rereads::FirstInput
     }
 
     fn statistics(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
@@ -300,6 +364,11 @@ impl<F: Filter> Filtered<F> {
 }
 
 vectorised! {
+    /// `values · factor + other`, in place.
+    fn scale_and_add(values: &mut [f32], factor: f32, other: &[f32]) {
+        values.iter_mut().zip(other).for_each(|(value, other)| *value = A::mul_add(*value, factor, *other));
+    }
+
     /// Adds `row` to each row of `values`.
     fn add_to_rows(row: &[f32], values: &mut [f32]) {
         for values in values.chunks_exact_mut(row.len()) {

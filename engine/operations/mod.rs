@@ -17,7 +17,7 @@ pub(crate) use channel_convolution::ChannelConvolve;
 pub(crate) use convolution::Convolve;
 pub(crate) use depthwise::Depthwise;
 pub(crate) use dropout::Dropout;
-pub(crate) use filter::Filtered;
+pub(crate) use filter::{Filtered, Followers, Residual};
 pub(crate) use joining::{Add, Scale};
 pub(crate) use norm::{Normalise, Normaliser};
 pub(crate) use pool::{AdaptivePool, AveragePool, MaxPool};

@@ -244,7 +244,7 @@ impl Operation for Normalise {
         chunks::for_each(run.images, gradients.output, values, |first, of_output| {
             normaliser.correct(&input[first * values..][..of_output.len()], of_output);
         });
-        gradients.inputs[0].take(gradients.output);
+        gradients.inputs[0].take(run.images, values, gradients.output);
     }
 
     fn statistics(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
