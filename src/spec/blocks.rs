@@ -316,7 +316,8 @@ impl<'a> Definer<'a> {
         }
         let Some(entries) = yaml.as_map() else {
             let message = format!("{noun}: wanted a layer, a block, residual or branches, got {}", yaml.describe());
-            return Err(Diagnostic::new(message).at(yaml.span));
+            let help = "write its name, such as `norm`, or its name and arguments, such as `{Conv: [out, kernel]}`";
+            return Err(Diagnostic::new(message).at(yaml.span).help(Some(help.to_owned())));
         };
         let mut kinds = entries.iter().filter(|entry| !STEP_KEYS.contains(&entry.key.as_str()));
         let (Some(entry), None) = (kinds.next(), kinds.next()) else {
