@@ -111,6 +111,26 @@ fn sample_writes_files_or_prints_and_says_what_it_did() {
 }
 
 #[test]
+fn a_sample_replays_with_the_shape_that_it_was_drawn_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("space.yml", &format!("input_size: {{choice: [[32, 32], [48, 48]]}}\n{SPEC}"));
+    nasgen(folder.path(), "sample space.yml --input 3x16x16 --out one.yml");
+    nasgen(folder.path(), "sample space.yml --replay one.yml --out two.yml");
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(read("one.yml").contains("[16, 16]"), "{}", read("one.yml"));
+    assert_eq!(read("one.yml"), read("two.yml"));
+
+    write("plain.yml", SPEC);
+    let (code, _, stderr) = nasgen(folder.path(), "sample space.yml --replay plain.yml");
+    assert!(code == 2 && stderr.contains("has no `sample:`"), "{stderr}");
+    // A name with a dot could be that of a draw which a block makes.
+    write("dotted.yml", "backbone:\n  - [1, Conv, [{int: [16, 32], name: r1.Conv.out}]]\n  - [1, Conv]\n");
+    let (code, _, stderr) = nasgen(folder.path(), "space dotted.yml");
+    assert!(code == 2 && stderr.contains("name: wanted a word"), "{stderr}");
+}
+
+#[test]
 fn a_dash_is_stdout_and_a_stdout_that_fails_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let (code, printed, _) = nasgen(folder.path(), "sample --out -");

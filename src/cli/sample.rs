@@ -102,14 +102,26 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
 
 fn replay(sampler: &Sampler<'_>, path: &Path, changes: &[(String, Value)]) -> Result<Sample, Failure> {
     let spec = ModelSpec::parse(&SourceText::read(path)?, sampler.space.blocks())?;
-    let record = spec.sample.unwrap_or_default();
+    let Some(record) = spec.sample else {
+        return Err(Failure::usage(format!("{} has no `sample:`: nasgen did not draw it", path.display())));
+    };
     let drawn_from = record["space"].as_str().unwrap_or_default();
     if drawn_from != sampler.space.name {
         let problem = format!("{} was drawn from the space `{drawn_from}`", path.display());
         return Err(Failure::usage(format!("{problem}, not from `{}`: name its file", sampler.space.name)));
     }
     let changes: Map<String, Value> = changes.iter().cloned().collect();
-    sampler.replay(&record, &changes).map_err(infeasible)
+    let input = sampler.input.or_else(|| recorded_input(&record["input"]));
+    Sampler { input, ..*sampler }.replay(&record, &changes).map_err(infeasible)
+}
+
+/// The shape that a sample was drawn for, if a flag gave it.
+fn recorded_input(value: &Value) -> Option<Shape> {
+    let sides: Vec<usize> = value.as_array()?.iter().filter_map(|side| usize::try_from(side.as_u64()?).ok()).collect();
+    match sides[..] {
+        [channels, height, width] => Some(Shape::image(channels, height, width)),
+        _ => None,
+    }
 }
 
 fn infeasible(error: SampleError) -> Failure {

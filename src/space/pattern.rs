@@ -141,13 +141,15 @@ impl PatternReader {
 
     /// The name under which a set at `path` is drawn.
     pub(super) fn name(&self, yaml: &Yaml, path: &str) -> Result<String, Diagnostic> {
-        match yaml.get("name") {
-            None => Ok(path.to_owned()),
-            Some(name) => name
-                .as_str()
-                .map(str::to_owned)
-                .ok_or_else(|| Diagnostic::new(format!("name: wanted a word, got {}", name.describe())).at(name.span)),
-        }
+        let Some(name) = yaml.get("name") else { return Ok(path.to_owned()) };
+        // Names with dots are those of the draws that blocks make.
+        let is_word = |word: &&str| {
+            !word.is_empty() && word.chars().all(|letter| letter.is_alphanumeric() || "_-".contains(letter))
+        };
+        name.as_str().filter(is_word).map(str::to_owned).ok_or_else(|| {
+            let message = format!("name: wanted a word of letters, digits, _ and -, got {}", name.describe());
+            Diagnostic::new(message).at(name.span)
+        })
     }
 
     /// Takes a name for a draw.

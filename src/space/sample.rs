@@ -234,12 +234,13 @@ impl Sampler<'_> {
 
     fn file(&self, tree: &Yaml, draws: &Map<String, Value>, number: u64) -> Map<String, Value> {
         let Value::Object(mut file) = tree.to_json() else { return Map::new() };
-        // What the budget was counted for is part of the spec.
+        let mut sample = json!({ "space": self.space.name, "seed": self.seed, "number": number, "draws": draws });
+        // What the budget was counted for is part of the spec, and of what a replay needs.
         if let Some(Shape::Image { channels, height, width }) = self.input {
             file.insert("input_channel".into(), json!(channels));
             file.insert("input_size".into(), json!([height, width]));
+            sample["input"] = json!([channels, height, width]);
         }
-        let sample = json!({ "space": self.space.name, "seed": self.seed, "number": number, "draws": draws });
         file.insert("sample".into(), sample);
         file
     }
