@@ -155,6 +155,8 @@ fn wrong_definitions_get_the_documented_errors() {
         "blocks: {Mine: 3}\n".to_owned(),
         "blocks: {Conv: {layers: [norm]}}\n".to_owned(),
         "blocks: {Pass: {layers: [norm]}}\n".to_owned(),
+        "blocks: {norm: {layers: [ReLU]}}\n".to_owned(),
+        "blocks: {SiLU: {layers: [norm]}}\n".to_owned(),
         block("args: {out: int}"),
         block("arg: {out: int}, layers: [norm]"),
         block("args: {out: integer}, layers: [norm]"),

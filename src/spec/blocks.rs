@@ -115,6 +115,13 @@ impl<'a> Definer<'a> {
             self.wrong.push(Diagnostic::new(message).at(entry.key_span));
             return None;
         }
+        // In the layers of other blocks the word would mean the layer.
+        let is_layer = Layer::ALL.iter().any(|(layer, _)| layer == name) || FORMS.contains(&name.as_str());
+        if is_layer || Activation::named(name).is_some() {
+            let message = format!("`{name}` cannot name a block: it is a layer");
+            self.wrong.push(Diagnostic::new(message).at(entry.key_span));
+            return None;
+        }
         let Some(parts) = entry.value.as_map() else {
             let message = format!("{name}: wanted a map with args and layers, got {}", entry.value.describe());
             self.wrong.push(Diagnostic::new(message).at(entry.value.span));
