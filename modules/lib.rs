@@ -53,6 +53,7 @@
 mod activation;
 pub mod arguments;
 mod chain;
+pub mod chance;
 pub mod composition;
 mod error;
 pub mod expression;

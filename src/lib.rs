@@ -4,7 +4,6 @@
 //! `nasgen_modules` what it can name. ARCHITECTURE.md is the map.
 
 pub mod bench;
-pub mod chance;
 pub mod cli;
 pub mod data;
 pub mod engine;
@@ -18,3 +17,5 @@ pub mod space;
 pub mod spec;
 pub mod train;
 pub mod weights;
+
+pub use nasgen_modules::chance;

@@ -5,7 +5,6 @@ mod cells;
 mod constraints;
 mod narrowing;
 mod pattern;
-mod random;
 mod replay;
 mod rows;
 mod sample;
@@ -13,7 +12,7 @@ mod structure;
 mod survey;
 mod tune;
 
-pub use random::RandomDraw;
+pub use nasgen_search::RandomDraw;
 pub use replay::Replay;
 pub use sample::{Attempt, Budget, Cost, MAX_ATTEMPTS, Sample, SampleError, Sampler};
 pub use survey::{Count, Extreme, Survey, Surveyor, ValueShare};

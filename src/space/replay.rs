@@ -1,8 +1,8 @@
 //! Draws that were made before.
 
-use super::random::{random_value, weighted_index};
 use crate::chance::Chance;
 use nasgen_modules::{Distribution, Draw, Error, Result};
+use nasgen_search::{random_value, weighted_index};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
 //! What a space may draw, as a tree: for counting networks, for stating how likely each value is,
 //! and for placing what the constraints ask for.
 
-use super::random::RandomDraw;
 use crate::{chance::Chance, spec::Span};
 use nasgen_modules::{Distribution, Draw, Result};
+use nasgen_search::RandomDraw;
 use num_bigint::BigUint;
 use serde_json::{Map, Value};
 use std::{

@@ -1,7 +1,6 @@
 //! Drawing at random, and keeping what was drawn.
 
-use crate::chance::Chance;
-use nasgen_modules::{Distribution, Draw, Result, real, six_digits};
+use nasgen_modules::{Distribution, Draw, Result, chance::Chance, real, six_digits};
 use serde_json::{Map, Value};
 
 /// Draws at random and records every draw by name.
@@ -31,7 +30,7 @@ impl Draw for RandomDraw {
 
 /// One value of `distribution`. Logarithms come from `libm`, the same on every platform, and reals
 /// are rounded to six significant digits.
-pub(super) fn random_value(distribution: &Distribution, chance: &mut Chance) -> Value {
+pub fn random_value(distribution: &Distribution, chance: &mut Chance) -> Value {
     match *distribution {
         Distribution::Choice(ref values) => values[chance.below(values.len() as u64) as usize].clone(),
         Distribution::Int { low, high, step, log: false } => {
@@ -55,7 +54,7 @@ pub(super) fn random_value(distribution: &Distribution, chance: &mut Chance) -> 
 
 /// An index with probability in proportion to the distribution's own times its factor. Where all
 /// that can stand is as likely, it is the same draw as from a distribution of those alone.
-pub(super) fn weighted_index(distribution: &Distribution, factors: &[f64], chance: &mut Chance) -> u64 {
+pub fn weighted_index(distribution: &Distribution, factors: &[f64], chance: &mut Chance) -> u64 {
     let weights: Vec<f64> =
         factors.iter().enumerate().map(|(index, factor)| factor * distribution.probability(index as u64)).collect();
     let possible: Vec<usize> = (0..weights.len()).filter(|index| weights[*index] > 0.0).collect();
