@@ -98,6 +98,7 @@ impl Engine {
                 let found = find(&weights, &format!("{}.{name}", step.label), values.len())?;
                 values.copy_from_slice(found);
             }
+            step.operation.parameters_changed();
         }
         Ok(())
     }
@@ -228,6 +229,7 @@ impl Engine {
             parameter_gradients.iter_mut().for_each(|gradient| *gradient *= factor);
         }
         optimizer.step(&plan.slots, parameters, parameter_gradients, step.learning_rate);
+        plan.steps.iter_mut().for_each(|step| step.operation.parameters_changed());
     }
 
     /// Stores images pixels × channels; how many there are.

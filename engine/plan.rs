@@ -6,7 +6,7 @@ use crate::{
     operation::Operation,
     operations::{
         Activate, AdaptivePool, Add, Arrange, AveragePool, ChannelConvolve, Convolve, Depthwise, Dropout, Filtered,
-        Followers, MaxPool, Normalise, Normaliser, Residual, Scale, Size, Softmax,
+        Followers, MaxPool, Normalise, Normaliser, Residual, Scale, Size, Softmax, Winograd,
     },
     parameters::Slot,
 };
@@ -199,6 +199,8 @@ impl Planner<'_> {
                 let followers = after.map_or_else(Followers::default, |after| self.followers(after, convolution.out));
                 if is_depthwise(&node.primitive) {
                     Box::new(Filtered::new(Depthwise::new(&convolution, input, output), convolution.bias, followers))
+                } else if Winograd::suits(&convolution, input, output) {
+                    Box::new(Filtered::new(Winograd::new(&convolution, input, output), convolution.bias, followers))
                 } else {
                     Box::new(Filtered::new(Convolve::new(&convolution, input, output), convolution.bias, followers))
                 }

@@ -5,11 +5,13 @@ mod columns;
 mod depthwise;
 mod product;
 mod transpose;
+mod winograd;
 
 pub(crate) use columns::{Right, product_by_columns};
 pub(crate) use depthwise::{DepthwiseFilter, DepthwiseGradient, Tap, filter_channels, gradient_of_filter};
 pub(crate) use product::{Outer, Product, Segment, outer, product};
 pub(crate) use transpose::transpose;
+pub(crate) use winograd::{Map, Points, Tiles, Transform, transform};
 
 /// Listed beginnings of rows.
 #[derive(Clone, Debug, Default)]
