@@ -12,6 +12,8 @@ mod settings;
 mod summary;
 
 pub(super) use executors::{ExecutorName, executor, executor_failure, note_reference};
+pub(super) use images::sides;
+pub(super) use settings::value as setting;
 
 use super::{
     device,
@@ -35,7 +37,7 @@ use clap::ValueEnum;
 use configuration::{SettingsFile, effective};
 use failures::{diverged, stopped};
 use folds::Folds;
-use images::{check_batch, load, partition, sides};
+use images::{check_batch, load, partition};
 use nasgen_modules::Blocks;
 use serde_json::json;
 use settings::SettingFlags;

@@ -32,7 +32,7 @@ pub struct Job<'a> {
     /// The program and the kind of machine, for [`Checkpoint::build`](super::Checkpoint::build).
     pub build: &'a str,
     /// Asked after each step: whether to save and stop.
-    pub stop: &'a dyn Fn() -> bool,
+    pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// How the settings vary training images.

@@ -31,7 +31,7 @@ use crate::{
 
 /// Runs a network: forward, backward and the optimizer's step. Executors do not know each other;
 /// tests hold them to the same numbers.
-pub trait Executor {
+pub trait Executor: Send {
     /// What `--executor` calls it.
     fn name(&self) -> &'static str;
 

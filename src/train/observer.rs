@@ -4,7 +4,7 @@ use super::Best;
 use crate::evaluation::Metrics;
 
 /// Is told how a training goes.
-pub trait Observer {
+pub trait Observer: Send {
     /// After each step.
     fn step(&mut self, report: &StepReport);
     /// After each epoch.

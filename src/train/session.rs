@@ -8,7 +8,7 @@ use super::{
     steps_per_epoch,
 };
 use crate::{
-    data::{Augmentation, Batch, balanced_order, evaluation_batch, permutation, training_batch},
+    data::{Augmentation, Batch, ahead, balanced_order, evaluation_batch, permutation, training_batch},
     evaluation::Metrics,
     spec::{Balance, TrainSettings},
     weights::Weights,
@@ -114,20 +114,30 @@ impl<'a> Session<'a> {
             _ => permutation(data.train.len(), settings.seed, epoch as u64),
         };
         let rate = |seen: usize| (seen - (done * settings.batch).min(images)) as f64 / began.elapsed().as_secs_f64();
-        for (step, indices) in order.chunks(settings.batch).take(steps).enumerate().skip(done) {
-            let result = self.step(executor, epoch, step, indices)?;
-            self.progress.steps = step + 1;
-            self.progress.loss += result.loss;
-            self.progress.correct += result.correct;
-            observer.step(&StepReport {
-                epoch,
-                step: step + 1,
-                steps,
-                loss: self.progress.loss / (step + 1) as f64,
-                images_per_second: rate(((step + 1) * settings.batch).min(images)),
-            });
-            self.pause(executor, epoch)?;
-        }
+        let augmentation = self.augmentation.clone();
+        let chunks: Vec<&[usize]> = order.chunks(settings.batch).take(steps).collect();
+        let make = |step: usize| {
+            let (seed, epoch) = (settings.seed, epoch as u64);
+            training_batch(data.train, chunks[step], &data.normalisation, &augmentation, seed, epoch)
+        };
+        ahead(done..steps, make, |next| {
+            while let Some(batch) = next() {
+                let step = self.progress.steps;
+                let result = self.step(executor, epoch, step, batch)?;
+                self.progress.steps = step + 1;
+                self.progress.loss += result.loss;
+                self.progress.correct += result.correct;
+                observer.step(&StepReport {
+                    epoch,
+                    step: step + 1,
+                    steps,
+                    loss: self.progress.loss / (step + 1) as f64,
+                    images_per_second: rate(((step + 1) * settings.batch).min(images)),
+                });
+                self.pause(executor, epoch)?;
+            }
+            Ok::<(), TrainError>(())
+        })?;
         // A resume may come when all steps are done: there is no rate to measure then.
         let images_per_second = if done < steps { rate(images) } else { 0.0 };
         self.time.stepping += began.elapsed();
@@ -225,11 +235,10 @@ impl<'a> Session<'a> {
         executor: &mut dyn Executor,
         epoch: usize,
         step: usize,
-        indices: &[usize],
+        batch: Batch,
     ) -> Result<StepResult, TrainError> {
-        let Job { data, settings, .. } = *self.job;
-        let TrainSettings { seed, accumulate, clip, .. } = *settings;
-        let batch = training_batch(data.train, indices, &data.normalisation, &self.augmentation, seed, epoch as u64);
+        let settings = self.job.settings;
+        let TrainSettings { accumulate, clip, .. } = *settings;
         let learning_rate = self.learning_rate(epoch, step);
         let index = self.index(epoch, step);
         let (waiting, is_last) = (step % accumulate, step + 1 == self.steps());

@@ -24,7 +24,7 @@ pub(super) fn load(config: &RunConfig, network: &Network, output: &Output) -> Re
 }
 
 /// Channels, height and width of the images that the network takes.
-pub(super) fn sides(network: &Network) -> Result<[usize; 3], Failure> {
+pub(in crate::cli) fn sides(network: &Network) -> Result<[usize; 3], Failure> {
     match network.input {
         Shape::Image { channels, height, width } => Ok([channels, height, width]),
         _ => Err(Failure::usage("the network takes no images")),

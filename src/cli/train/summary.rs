@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 
 pub(super) fn headline(Prepared { config, network, parts, folder, .. }: &Prepared) -> String {
     format!(
-        "data    {}: {} training and {} validation images, {} classes\n\
+        "data    {}: {} training and {} validation images, {} classes; decoded, they take {}B of memory\n\
          model   {}: {} parameters, {} MACs on {}\n\
          run     {}",
         parts.name,
         grouped(parts.train.len() as u64),
         grouped(parts.validation.len() as u64),
         parts.classes.len(),
+        short((parts.train.pixels.len() + parts.validation.pixels.len()) as u64),
         config.config,
         grouped(network.params()),
         short(network.macs()),
