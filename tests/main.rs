@@ -9,6 +9,8 @@
 mod augmenting;
 /// Tables over every block: what each gets tested for free.
 mod blocks;
+/// Data sets that are downloaded.
+mod downloading;
 /// The engine against the reference.
 mod engine;
 /// Measures, and what trained networks say.

@@ -3,6 +3,7 @@
 use super::{
     device,
     failure::{Failure, Kind},
+    images::DownloadFlags,
     output::Output,
     show::{input_shape, parse_input, plan},
     train::{ExecutorName, executor, note_reference, setting, sides},
@@ -47,6 +48,8 @@ pub(super) struct Arguments {
     /// augmenting cost. Names are those of `train --data`.
     #[arg(long, value_name = "SOURCE", requires = "train")]
     data: Option<Source>,
+    #[command(flatten)]
+    downloads: DownloadFlags,
     /// What is done to the images of --data, as `train --augment` has it (default: the spec's).
     #[arg(long, value_name = "POLICY", requires = "data")]
     augment: Option<String>,
@@ -73,7 +76,8 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     let pool = pool.map_err(|error| Failure::new(Kind::Failed, format!("cannot start {threads} threads: {error}")))?;
 
     note_reference(arguments.executor, &network, output);
-    let loaded = arguments.data.as_ref().map(|source| Loaded::of(source, &network, output)).transpose()?;
+    let loaded =
+        arguments.data.as_ref().map(|source| Loaded::of(source, &network, &arguments.downloads, output)).transpose()?;
     let batch = noise(&network.layers, arguments.batch as usize, 0);
     let mode = if arguments.train { Mode::Train } else { Mode::Infer };
     let classes = network.layers.output().channels();
@@ -137,12 +141,12 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn of(source: &Source, network: &Network, output: &Output) -> Result<Self, Failure> {
+    fn of(source: &Source, network: &Network, downloads: &DownloadFlags, output: &Output) -> Result<Self, Failure> {
         let began = Instant::now();
         let [channels, height, width] = sides(network)?;
-        let data = source.load(&ImageFormat { channels, height, width, fit: Fit::default() })?;
+        let format = ImageFormat { channels, height, width, fit: Fit::default() };
+        let data = downloads.load(source, &format, output)?;
         let seconds = began.elapsed().as_secs_f64();
-        data.notes.iter().for_each(|note| output.note(note));
         let (wanted, classes) = (data.classes.len(), network.layers.output().channels());
         if wanted > classes {
             return Err(Failure::usage(format!("{} has {wanted} classes, the network {classes} scores", data.name)));

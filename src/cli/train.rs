@@ -18,6 +18,7 @@ pub(super) use settings::value as setting;
 use super::{
     device,
     failure::{Failure, Kind},
+    images::DownloadFlags,
     interrupt::Interrupt,
     output::Output,
     progress::Progress,
@@ -67,10 +68,12 @@ pub(super) struct Arguments {
     #[arg(long = "set", value_name = "NAME=VALUE")]
     sets: Vec<String>,
     /// Images: `synthetic` (built in), a folder: class folders (with or without train, val, test above
-    /// them), CIFAR binary files, or MNIST-style IDX files; or a CSV table path,label[,split]
-    /// [default: synthetic].
+    /// them), CIFAR binary files, or MNIST-style IDX files; a CSV table path,label[,split]; or mnist,
+    /// fashion-mnist, cifar10 or cifar100, which are downloaded once [default: synthetic].
     #[arg(long, value_name = "SOURCE")]
     data: Option<Source>,
+    #[command(flatten)]
+    downloads: DownloadFlags,
     /// How images of another size are fitted: letterbox, crop or stretch [default: letterbox].
     #[arg(long)]
     fit: Option<Fit>,
@@ -157,7 +160,7 @@ fn begin(
         config.executor = ExecutorName::Reference.to_string();
     }
 
-    let data = load(&config, &network, output)?;
+    let data = load(&config, &network, &arguments.downloads, output)?;
     let changed = arguments.classes.is_some() || arguments.input.is_some();
     let model = if changed { spec.to_yaml() } else { source.text.clone() };
     if config.kfold.is_some() {

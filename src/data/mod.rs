@@ -10,6 +10,7 @@ mod ahead;
 pub mod augment;
 mod batch;
 mod cifar;
+mod download;
 mod error;
 mod fill;
 mod folder;
@@ -32,6 +33,7 @@ mod tally;
 
 pub use ahead::ahead;
 pub use batch::{Augmentation, Batch, evaluation_batch, training_batch};
+pub use download::{DownloadError, Published, RemoteFile, Transfer};
 pub use error::DataError;
 pub use format::{Fit, ImageFormat, UnknownFit};
 pub use images::{Dataset, Images};

@@ -3,9 +3,10 @@
 use crate::{
     cli::{
         failure::{Failure, Kind},
+        images::DownloadFlags,
         output::Output,
     },
-    data::{DataError, Dataset, ImageFormat, Partition, SplitFile},
+    data::{Dataset, ImageFormat, Partition, SplitFile},
     network::Network,
     numbers::grouped,
     spec::TrainSettings,
@@ -14,11 +15,15 @@ use crate::{
 use nasgen_modules::Shape;
 use std::path::Path;
 
-pub(super) fn load(config: &RunConfig, network: &Network, output: &Output) -> Result<Dataset, Failure> {
+pub(super) fn load(
+    config: &RunConfig,
+    network: &Network,
+    downloads: &DownloadFlags,
+    output: &Output,
+) -> Result<Dataset, Failure> {
     let [channels, height, width] = sides(network)?;
     let format = ImageFormat { channels, height, width, fit: config.fit };
-    let data = config.data.load(&format)?;
-    data.notes.iter().for_each(|note| output.note(note));
+    let data = downloads.load(&config.data, &format, output)?;
     check_classes(network, &data)?;
     Ok(data)
 }
@@ -88,11 +93,5 @@ pub(super) fn check_batch(network: &Network, parts: &Partition, settings: &Train
              raise --batch, or --input"
         ))),
         _ => Ok(()),
-    }
-}
-
-impl From<DataError> for Failure {
-    fn from(error: DataError) -> Self {
-        Self::new(Kind::Data, error.to_string())
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &
     let source = SourceText::read(&path.join("model.yaml"))?;
     let spec = ModelSpec::parse(&source, blocks)?;
     let network = plan(&source, &spec, input_shape(&spec, None))?;
-    let data = load(&config, &network, output)?;
+    let data = load(&config, &network, &arguments.downloads, output)?;
     if config.kfold.is_some() {
         if raised.is_some() {
             return Err(Failure::usage(
