@@ -53,6 +53,8 @@ fn every_operator_is_torchvisions() {
         ("brightness_less", Operation::Brightness(0.37), 0),
         ("contrast_less", Operation::Contrast(0.37), 1),
         ("saturation_less", Operation::Saturation(0.37), 1),
+        ("hue_less", Operation::Hue(-0.27), 1),
+        ("hue_more", Operation::Hue(0.41), 1),
         ("sharpness_less", Operation::Sharpness(0.37), 1),
         ("brightness_more", Operation::Brightness(1.63), 0),
         ("contrast_more", Operation::Contrast(1.63), 1),
@@ -79,7 +81,7 @@ fn every_operator_is_torchvisions() {
             let original = pixels.clone();
             let (height, width) = (factor * HEIGHT, factor * WIDTH);
             operation.apply(&mut Canvas { channels, height, width, pixels: &mut pixels });
-            let unchanged = name.starts_with("saturation") && channels == 1;
+            let unchanged = ["saturation", "hue"].iter().any(|colour| name.starts_with(colour)) && channels == 1;
             assert!(unchanged || pixels != original, "{name} does nothing");
             if name == "equalize" {
                 pixels = quarter(&pixels);

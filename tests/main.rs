@@ -24,6 +24,8 @@ mod golden;
 mod optimising;
 /// The committed PyTorch fixtures.
 mod oracle;
+/// Kinds of image files.
+mod pictures;
 /// The program as a user meets it.
 mod program;
 /// Killed, stopped and resumed.

@@ -23,6 +23,8 @@ pub enum Operation {
     Contrast(f64),
     /// Mixes with the grey image; nothing for grey images.
     Saturation(f64),
+    /// Turns the colours by this share of the circle, -0.5 to 0.5; nothing for grey images.
+    Hue(f64),
     /// Mixes with a smoothed image.
     Sharpness(f64),
     /// Keeps so many of the upper bits, 0 to 8.
@@ -85,6 +87,8 @@ impl Operation {
                 }
             }
             Self::Saturation(_) => {}
+            Self::Hue(turn) if canvas.channels == 3 => hue(canvas, turn as f32),
+            Self::Hue(_) => {}
             Self::Sharpness(factor) => sharpness(canvas, factor),
             Self::Posterize(bits) => {
                 let mask = if bits >= 8 { 255 } else { !(255u8 >> bits) };
@@ -154,6 +158,45 @@ fn nearest_f64(value: f64) -> f64 {
 /// `factor` of `value`, the rest of `other`, rounded down.
 fn mixed(value: u8, other: f32, factor: f64) -> u8 {
     (f32::from(value) * factor as f32 + other * (1.0 - factor) as f32).clamp(0.0, 255.0) as u8
+}
+
+/// Through hue, saturation and value, in `0.0..=1.0`.
+fn hue(canvas: &mut Canvas<'_>, turn: f32) {
+    let plane = canvas.height * canvas.width;
+    let (red, rest) = canvas.pixels.split_at_mut(plane);
+    let (green, blue) = rest.split_at_mut(plane);
+    for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
+        let [r, g, b] = [*red, *green, *blue].map(|value| f32::from(value) / 255.0);
+        let (most, least) = (r.max(g).max(b), r.min(g).min(b));
+        if most == least {
+            // Grey has no hue.
+            continue;
+        }
+        let [r_from, g_from, b_from] = [r, g, b].map(|value| (most - value) / (most - least));
+        let sixths = if most == r {
+            b_from - g_from
+        } else if most == g {
+            r_from + 2.0 - b_from
+        } else {
+            g_from + 4.0 - r_from
+        };
+        let hue = (sixths * (1.0 / 6.0) + 1.0) % 1.0;
+        let saturation = (most - least) / most;
+        let sixths = (hue + turn).rem_euclid(1.0) * 6.0;
+        let sector = sixths as u8;
+        let (falling, rising) = (saturation * (sixths - f32::from(sector)), 1.0 - saturation);
+        let [down, up, low] = [1.0 - falling, falling + rising, rising].map(|share| (share * most).clamp(0.0, 1.0));
+        let colour = match sector % 6 {
+            0 => [most, up, low],
+            1 => [down, most, low],
+            2 => [low, most, up],
+            3 => [low, down, most],
+            4 => [up, low, most],
+            _ => [most, low, down],
+        };
+        // Each of the 256 values is given an equal share of the range, as torchvision does.
+        [*red, *green, *blue] = colour.map(|value| (value * (256.0 - 1e-3)) as u8);
+    }
 }
 
 /// Each pixel is the nearest one of where the inverse of the map takes its middle.
