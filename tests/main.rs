@@ -9,6 +9,8 @@
 mod augmenting;
 /// Tables over every block: what each gets tested for free.
 mod blocks;
+/// Data sets that are downloaded.
+mod downloading;
 /// The engine against the reference.
 mod engine;
 /// Measures, and what trained networks say.
@@ -22,6 +24,8 @@ mod golden;
 mod optimising;
 /// The committed PyTorch fixtures.
 mod oracle;
+/// Kinds of image files.
+mod pictures;
 /// The program as a user meets it.
 mod program;
 /// Killed, stopped and resumed.

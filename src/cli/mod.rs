@@ -7,6 +7,7 @@ mod classifier;
 mod device;
 mod eval;
 mod failure;
+mod images;
 mod interrupt;
 mod modules;
 mod output;

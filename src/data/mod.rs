@@ -6,9 +6,11 @@
 //! shifted and mirrored ([`training_batch`]). What was changed or skipped on the way in is said in
 //! [`Dataset::notes`]. A user's folder is only ever read.
 
+mod ahead;
 pub mod augment;
 mod batch;
 mod cifar;
+mod download;
 mod error;
 mod fill;
 mod folder;
@@ -29,7 +31,9 @@ mod survey;
 mod synthetic;
 mod tally;
 
+pub use ahead::ahead;
 pub use batch::{Augmentation, Batch, evaluation_batch, training_batch};
+pub use download::{DownloadError, Published, RemoteFile, Transfer};
 pub use error::DataError;
 pub use format::{Fit, ImageFormat, UnknownFit};
 pub use images::{Dataset, Images};

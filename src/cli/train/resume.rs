@@ -1,6 +1,11 @@
 //! `nasgen train --resume`: a training goes on.
 
-use super::{Arguments, Folds, Prepared, build, go, load, memory, report, to_json};
+use super::{
+    Arguments, Folds, Prepared, build, go,
+    images::load,
+    memory,
+    summary::{report, to_json},
+};
 use crate::{
     cli::{
         failure::{Failure, Kind},
@@ -33,7 +38,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &
     let source = SourceText::read(&path.join("model.yaml"))?;
     let spec = ModelSpec::parse(&source, blocks)?;
     let network = plan(&source, &spec, input_shape(&spec, None))?;
-    let data = load(&config, &network, output)?;
+    let data = load(&config, &network, &arguments.downloads, output)?;
     if config.kfold.is_some() {
         if raised.is_some() {
             return Err(Failure::usage(

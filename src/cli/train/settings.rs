@@ -145,12 +145,17 @@ fn assignment(text: &str) -> Result<(&str, &str), Failure> {
     Ok((name.strip_prefix("train.").unwrap_or(name), value.trim()))
 }
 
+/// Variables that stand for no setting of a training, without `NASGEN_`.
+const OTHER_VARIABLES: [&str; 1] = ["CACHE"];
+
 /// What `NASGEN_LR` and the like say; a variable that stands for no setting is an error.
 fn environment() -> Result<Vec<(&'static str, String)>, Failure> {
     let mut found = Vec::new();
     for (variable, text) in std::env::vars_os() {
         let (Some(variable), Some(text)) = (variable.to_str(), text.to_str()) else { continue };
-        let Some(name) = variable.strip_prefix("NASGEN_") else { continue };
+        let Some(name) = variable.strip_prefix("NASGEN_").filter(|name| !OTHER_VARIABLES.contains(name)) else {
+            continue;
+        };
         let name = name.to_lowercase();
         match FLAGS.iter().find(|flag| flag.setting == name) {
             Some(flag) => found.push((flag.setting.as_str(), text.to_owned())),
@@ -166,7 +171,7 @@ fn environment() -> Result<Vec<(&'static str, String)>, Failure> {
 }
 
 /// A flag's text means what it would mean in YAML; a list needs no brackets.
-fn value(name: &str, text: &str) -> Value {
+pub(in crate::cli) fn value(name: &str, text: &str) -> Value {
     let is_list = FLAGS.iter().any(|flag| flag.is_list && flag.setting == name) && !text.starts_with('[');
     let text = if is_list { format!("[{text}]") } else { text.to_owned() };
     let parsed = match text.starts_with(['[', '{']) {
