@@ -108,7 +108,16 @@ impl Signature {
         for (name, value) in named {
             errors.extend(self.put_named(name, value, &mut values).err());
         }
-        let absent = |argument: &&Argument| argument.default.is_none() && !values.contains_key(&argument.name);
+        // A misspelt name is one mistake, not also one that is missing.
+        let meant: Vec<&str> = named
+            .keys()
+            .filter(|name| self.arguments.iter().all(|argument| argument.name != **name))
+            .filter_map(|name| nearest(name, self.arguments.iter().map(|argument| argument.name.as_str())))
+            .collect();
+        let absent = |argument: &&Argument| {
+            let is_given = values.contains_key(&argument.name) || meant.contains(&argument.name.as_str());
+            argument.default.is_none() && !is_given
+        };
         if let Some(missing) = self.arguments.iter().find(absent) {
             let message = format!("missing argument `{}` ({}); {}", missing.name, missing.wanted(), self.takes());
             errors.push(Error::new(Place::Arguments, message));

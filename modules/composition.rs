@@ -457,14 +457,17 @@ impl Builder<'_> {
         Ok(chain)
     }
 
-    /// Which step of which block an error is about; said once, by the innermost.
+    /// Which step of which block an error is about; of a block's steps the innermost says it.
     fn at_step(&self, step: &Step, error: Error) -> Error {
         let name = &self.composed.composition.name;
-        let place = format!("{name}.{}", step.place);
         if error.message.starts_with(&format!("{name}.")) {
             return error;
         }
-        Error { place: Place::Row, message: format!("{place}: {}", error.message), ..error }
+        let path = format!("{name}.{}", step.place);
+        let message = format!("{path}: {}", error.message);
+        // A step of a block within this one is nearer to the mistake.
+        let place = if matches!(error.place, Place::Step(_)) { error.place } else { Place::Step(path) };
+        Error { message, place, ..error }
     }
 
     fn here(&self, chain: &Chain) -> Here<'_> {

@@ -110,7 +110,8 @@ impl Layers {
 
     /// Number of learnt values; running statistics do not count.
     pub fn params(&self) -> u64 {
-        let parameters = self.tensors().into_iter().filter(TensorSpec::is_parameter);
+        let tensors = self.nodes.iter().flat_map(|node| node.primitive.tensors(&self.input_shapes(node)));
+        let parameters = tensors.filter(TensorSpec::is_parameter);
         parameters.fold(0, |sum, tensor| sum.saturating_add(tensor.elements()))
     }
 

@@ -76,7 +76,7 @@ fn bench_times_training_and_scoring() {
     }
     let (code, stdout, _) = nasgen(folder.path(), "bench cfg.yml --seconds 0.05");
     assert!(code == 0 && stdout.contains("images/s"), "{stdout}");
-    let (code, _, stderr) = nasgen(folder.path(), "bench cfg.yml --optimizer sdg");
+    let (code, _, stderr) = nasgen(folder.path(), "bench cfg.yml --train --optimizer sdg");
     assert!(code == 2 && stderr.contains("--optimizer") && stderr.contains("sgd"), "{stderr}");
 }
 

@@ -17,7 +17,7 @@ use crate::{
     train::{OptimizerRule, augmentation},
     weights::Weights,
 };
-use nasgen_modules::Blocks;
+use nasgen_modules::{Blocks, arguments::Argument};
 use serde_json::{Value, json};
 use std::{
     path::PathBuf,
@@ -41,8 +41,7 @@ pub(super) struct Arguments {
     /// Shape of the images, such as 3x64x64 (default: the spec's input_size, else 32x32).
     #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
     input: Option<[usize; 3]>,
-    /// The optimizer of the training steps: sgd or adamw (default: the spec's, else sgd).
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "train", help = optimizer_help(), value_parser = parse_optimizer)]
     optimizer: Option<String>,
     /// Measure training from these images beside training on noise that is there already: what reading and
     /// augmenting cost. Names are those of `train --data`.
@@ -177,6 +176,25 @@ impl Loaded {
             "loss_percent": timing.loss() * 100.0,
         })
     }
+}
+
+/// What `--optimizer` takes.
+fn optimizer() -> Option<Argument> {
+    TrainSettings::signature().arguments.into_iter().find(|setting| setting.name == "optimizer")
+}
+
+fn optimizer_help() -> String {
+    let wanted = optimizer().map_or_else(String::new, |setting| setting.wanted());
+    format!("The optimizer of the training steps: {wanted} (default: the spec's, else sgd)")
+}
+
+fn parse_optimizer(text: &str) -> Result<String, String> {
+    let Some(setting) = optimizer() else { return Ok(text.to_owned()) };
+    setting.accepts(&Value::from(text)).map_err(|error| {
+        let help = error.help.map_or_else(String::new, |help| format!("; {help}"));
+        format!("{}{help}", error.message)
+    })?;
+    Ok(text.to_owned())
 }
 
 /// The spec's settings, with another optimizer and augmentation if they are named.

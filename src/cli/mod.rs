@@ -4,6 +4,7 @@
 mod bench;
 mod check;
 mod classifier;
+mod destination;
 mod device;
 mod eval;
 mod failure;
@@ -18,7 +19,7 @@ mod show;
 mod space;
 mod train;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 use failure::Failure;
 use nasgen_modules::{Block, Blocks};
 use output::Output;
@@ -74,7 +75,7 @@ enum Command {
 /// }
 /// ```
 pub fn main_with(more: &[Block]) -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match read() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -100,9 +101,32 @@ pub fn main_with(more: &[Block]) -> ExitCode {
     }
 }
 
-/// clap's own report. With `--json` a wrong command line is an object on stdout like every failure.
+/// The command line. A negative number after a flag is its value, and the flag says what it takes.
+fn read() -> Result<Cli, clap::Error> {
+    let numbers = |argument: clap::Arg| {
+        if argument.get_action().takes_values() && !argument.is_allow_hyphen_values_set() {
+            argument.allow_negative_numbers(true)
+        } else {
+            argument
+        }
+    };
+    let command = Cli::command().mut_subcommands(|command| command.mut_args(numbers));
+    let mut matches = command.try_get_matches()?;
+    Cli::from_arg_matches_mut(&mut matches)
+}
+
+/// clap's own report. With `--json` what was asked for, or a wrong command line, is an object on
+/// stdout like every result and failure.
 fn usage(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|argument| argument == "--json");
+    if json && matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let key = if error.kind() == ErrorKind::DisplayHelp { "help" } else { "version" };
+        let text = error.to_string();
+        return match Output::new(true).result(String::new, || serde_json::json!({ key: text.trim_end() })) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.code(),
+        };
+    }
     if json && error.use_stderr() {
         let failure = Failure::usage(error.to_string().trim_start_matches("error: "));
         Output::new(true).failure(&failure);

@@ -21,7 +21,7 @@ const MAX_CELLS: i64 = 100;
 /// A `cells:` entry of a space's backbone.
 #[derive(Clone, Debug)]
 pub(super) struct Cells {
-    span: Span,
+    pub(super) span: Span,
     /// Before the names of draws; empty for the first `cells:` of a space.
     prefix: String,
     stages: Pattern,
@@ -223,7 +223,7 @@ impl Cells {
                 let branches = values.into_iter().map(stages).collect();
                 Part::branching(&set.name, &set.distribution, set.span, set.spans.clone(), Some(branches))
             }
-            Pattern::Reference(name) => body(baseline.get(name).and_then(Yaml::as_i64).unwrap_or(1) as usize),
+            Pattern::Reference(name, _) => body(baseline.get(name).and_then(Yaml::as_i64).unwrap_or(1) as usize),
             Pattern::Fixed(yaml) => body(yaml.as_i64().unwrap_or(1) as usize),
             Pattern::List(..) | Pattern::Map(..) => Arc::new(Part::Impossible),
         }
@@ -321,7 +321,7 @@ impl CellsReader<'_> {
         let values = match &pattern {
             Pattern::Fixed(yaml) => Some(vec![yaml.to_json()]),
             Pattern::Set(set) => set.distribution.values(MAX_STAGES as u64),
-            Pattern::Reference(name) => {
+            Pattern::Reference(name, _) => {
                 let ends = reader.baselines.iter().filter_map(|drawn| drawn.get(name));
                 Some(ends.map(Yaml::to_json).collect())
             }

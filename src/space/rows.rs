@@ -1,7 +1,7 @@
 //! The rows of a space: fixed, with sets in them, drawn by their block, absent, in groups, cells.
 
 use super::{
-    block_choice::{BlockChoice, PASS, Place, WITHOUT_STAGE, Where},
+    block_choice::{BlockChoice, Place, WITHOUT_STAGE, Where},
     cells::{Cells, Dealing},
     narrowing::Modules,
     pattern::{Drawn, Pattern, PatternReader, Set, join},
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     network::strides,
     spec::{
-        Diagnostic, Span, is_set, labels, option_label, read_row, scaled_repeat,
+        Diagnostic, PASS, Span, is_set, labels, option_label, read_row, scaled_repeat,
         yaml::{Entry, Node, Yaml},
     },
 };
@@ -248,6 +248,15 @@ fn may_pass(module: &Yaml) -> bool {
 }
 
 impl RowPattern {
+    /// Where the space says it.
+    pub(super) fn span(&self) -> Span {
+        match self {
+            Self::Plain(pattern) => pattern.span(),
+            Self::Optional { span, .. } | Self::Drawn { span, .. } | Self::Groups { span, .. } => *span,
+            Self::Cells(cells) => cells.span,
+        }
+    }
+
     /// Draws the rows and appends them.
     pub(super) fn resolve(&self, dealing: &mut Dealing<'_>, rows: &mut Rows) -> Result<()> {
         match self {

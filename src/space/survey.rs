@@ -7,12 +7,16 @@ use super::{
 };
 use crate::{
     chance::Chance,
+    measure::Scale,
     spec::{Diagnostic, SpecError, emit},
 };
 use nasgen_modules::{Distribution, Draw, Result};
 use num_bigint::BigUint;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 /// A space with at most this many networks is tried network by network.
 const MOST_TRIED: u32 = 4096;
@@ -22,6 +26,10 @@ const DRAWN: u64 = 1000;
 const FORCED: u64 = 200;
 /// Values of one draw that the search for the smallest network tries.
 const MOST_NEIGHBOURS: u64 = 64;
+/// Networks that one search for the smallest or largest tries.
+const MOST_STEPS: usize = 1000;
+/// No changes to a record.
+static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
 /// A number of networks.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +46,29 @@ pub enum Count {
     },
     /// Some value is from a continuum: there is no number.
     Continuous,
+}
+
+impl Count {
+    /// What there is of where nothing is drawn.
+    pub fn one() -> Self {
+        Self::Exact(BigUint::from(1u8))
+    }
+
+    /// How many pairs there are of these with `others`.
+    fn times(&self, others: &Self) -> Self {
+        match (self, others) {
+            (Self::Continuous, _) | (_, Self::Continuous) => Self::Continuous,
+            (Self::Exact(one), Self::Exact(other)) => Self::Exact(one * other),
+            (Self::Estimate { value, interval }, Self::Exact(exact))
+            | (Self::Exact(exact), Self::Estimate { value, interval }) => {
+                let factor = exact.to_string().parse::<f64>().unwrap_or(f64::INFINITY);
+                Self::Estimate { value: value * factor, interval: interval.map(|bound| bound * factor) }
+            }
+            (Self::Estimate { value, interval: [low, high] }, Self::Estimate { value: other, interval }) => {
+                Self::Estimate { value: value * other, interval: [low * interval[0], high * interval[1]] }
+            }
+        }
+    }
 }
 
 /// The cheapest or dearest network that a space holds.
@@ -71,8 +102,13 @@ pub struct Survey {
     /// Combinations of the values that decide about the network; those that the space's constraints
     /// on strides and sizes forbid are not among them.
     pub combinations: Count,
-    /// Networks: combinations that can stand and meet the space's constraints.
+    /// Networks: combinations that can stand and meet the space's constraints. None where the space has no
+    /// backbone.
     pub networks: Count,
+    /// Combinations of the values under `train:` and `params:`.
+    pub settings: Count,
+    /// Specs: networks with settings.
+    pub specs: Count,
     /// How many of these differ in their rows; known where every one was tried.
     pub distinct: Option<usize>,
     /// Networks that meet the budget as well, if one was given.
@@ -96,9 +132,13 @@ pub struct Surveyor<'a> {
 
 /// A combination that was tried.
 struct Tried {
+    /// Its index among those that were tried.
+    number: u64,
     draws: Map<String, Value>,
     /// `None` where it cannot stand.
-    network: Option<(Cost, String)>,
+    cost: Option<Cost>,
+    /// What is written of its network, where it is asked which are distinct.
+    spec: Option<String>,
 }
 
 impl Surveyor<'_> {
@@ -115,6 +155,8 @@ impl Surveyor<'_> {
             return Ok(Survey {
                 combinations: count_all(&space.parts),
                 networks: Count::Exact(BigUint::ZERO),
+                settings: count_all(&space.parts),
+                specs: count_all(&space.parts),
                 distinct: None,
                 fits: None,
                 tried: 0,
@@ -126,17 +168,18 @@ impl Surveyor<'_> {
         let shares = shares(&space.network_parts, &goal).unwrap_or_default();
         let combinations = Combinations::new(space, goal);
         let all_tried = combinations.total <= BigUint::from(MOST_TRIED) && !combinations.continuous;
-        let tried = self.try_some(&combinations, all_tried)?;
+        let mut scale = Scale::default();
+        let tried = self.try_some(&combinations, all_tried, &mut scale)?;
         let allowed = |cost: &Cost, budget: &Budget| budget.allows(cost);
         let own = space.constraints.budget();
         let networks = |budget: &Budget| {
-            let fits = |tried: &&Tried| tried.network.as_ref().is_some_and(|(cost, _)| allowed(cost, budget));
+            let fits = |tried: &&Tried| tried.cost.as_ref().is_some_and(|cost| allowed(cost, budget));
             tried.iter().filter(fits).count()
         };
         let count = |stood: usize| combinations.count(stood, tried.len(), all_tried);
         let mut found: Vec<Found> = tried.iter().filter_map(Found::of).collect();
         if !all_tried {
-            found.extend(self.search_extremes(&shares, &tried));
+            found.extend(self.search_extremes(&shares, &tried, &mut scale));
         }
         found.retain(|found| own.allows(&found.cost));
         if found.is_empty() {
@@ -146,14 +189,18 @@ impl Surveyor<'_> {
         let has_budget = self.sampler.budget != Budget::default();
         let rejects = own != Budget::default() || (space.constraints.place_strides() && space.placement.is_none());
         let stood = networks(&own);
+        let networks_held = if !rejects && stood == tried.len() { combinations.all() } else { count(stood) };
+        let settings = count_all(&space.setting_parts);
         Ok(Survey {
             combinations: combinations.all(),
-            networks: if !rejects && stood == tried.len() { combinations.all() } else { count(stood) },
+            specs: networks_held.times(&settings),
+            networks: networks_held,
+            settings,
             distinct: all_tried.then(|| distinct(&tried, &own)),
             fits: has_budget.then(|| count(networks(&self.sampler.whole_budget()))),
             tried: tried.len(),
             all_tried,
-            extremes: Found::extremes(&found),
+            extremes: self.extremes(&found),
             values,
         })
     }
@@ -179,39 +226,44 @@ impl Surveyor<'_> {
         Some(values)
     }
 
-    fn try_some(&self, combinations: &Combinations, all: bool) -> Result<Vec<Tried>, SpecError> {
+    fn try_some(&self, combinations: &Combinations, all: bool, scale: &mut Scale) -> Result<Vec<Tried>, SpecError> {
         let number = if all { u64::try_from(&combinations.total).unwrap_or(0) } else { DRAWN };
         let mut chance = Chance::new(self.sampler.seed, "survey", 0);
         let index = |number: u64, chance: &mut Chance| match all {
             true => BigUint::from(number),
             false => random_below(&combinations.total, chance),
         };
-        (0..number).map(|number| self.try_one(combinations.draws(index(number, &mut chance)), number)).collect()
+        let draws = |number: u64, chance: &mut Chance| combinations.draws(index(number, chance));
+        (0..number).map(|number| self.try_one(draws(number, &mut chance), number, all, scale)).collect()
     }
 
-    fn try_one(&self, draws: Values, number: u64) -> Result<Tried, SpecError> {
+    fn try_one(&self, draws: Values, number: u64, with_spec: bool, scale: &mut Scale) -> Result<Tried, SpecError> {
         let draws: Map<String, Value> = draws.into_iter().collect();
-        let none = Map::new();
-        let chance = Chance::new(self.sampler.seed, "surveyed", number);
-        let network = match self.sampler.attempt(&mut Replay::new(&draws, &none, chance), number) {
-            Attempt::Invalid(mistakes) => return Err(self.sampler.space.source().error(mistakes)),
-            Attempt::Impossible(_) | Attempt::Drawn(_, None) => None,
-            Attempt::Drawn(file, Some(network)) => Some((Cost::of(&network), emit(&file))),
-        };
-        Ok(Tried { draws, network })
+        let weighed = self.sampler.weigh(&mut self.replay(&draws, number), scale);
+        let weighed = weighed.map_err(|mistakes| self.sampler.space.source().error(mistakes))?;
+        let spec = weighed.as_ref().filter(|_| with_spec).and_then(|weighed| match weighed.tree.to_json() {
+            Value::Object(file) => Some(emit(&file)),
+            _ => None,
+        });
+        Ok(Tried { number, draws, cost: weighed.map(|weighed| weighed.cost), spec })
+    }
+
+    /// Draws the combination `number` again: all that `draws` says, and settings at random.
+    fn replay<'d>(&self, draws: &'d Map<String, Value>, number: u64) -> Replay<'d> {
+        Replay::new(draws, &NOTHING, Chance::new(self.sampler.seed, "surveyed", number))
     }
 
     /// Goes from a few networks to cheaper and dearer ones, one draw at a time, until none is better.
-    fn search_extremes(&self, shares: &[Share], tried: &[Tried]) -> Vec<Found> {
+    fn search_extremes(&self, shares: &[Share], tried: &[Tried], scale: &mut Scale) -> Vec<Found> {
         let neighbours: BTreeMap<&str, Vec<Value>> =
             shares.iter().map(|share| (share.name.as_str(), neighbours(&share.distribution))).collect();
         let mut found = Vec::new();
         for objective in OBJECTIVES {
             let extreme = objective.is_most;
-            let stood = tried.iter().filter_map(|tried| Some((&tried.network.as_ref()?.0, &tried.draws)));
+            let stood = tried.iter().filter_map(|tried| Some((tried.cost?, &tried.draws)));
             let best = stood.min_by_key(|(cost, _)| objective.rank(cost)).map(|(_, draws)| draws.clone());
             for start in [Some(Map::new()), best].into_iter().flatten() {
-                found.extend(self.climb(start, objective, extreme, &neighbours));
+                found.extend(self.climb(start, objective, extreme, &neighbours, scale));
             }
         }
         found
@@ -223,8 +275,10 @@ impl Surveyor<'_> {
         objective: Objective,
         last: bool,
         neighbours: &BTreeMap<&str, Vec<Value>>,
+        scale: &mut Scale,
     ) -> Option<Found> {
-        let mut best = self.patched(&start, None, last)?;
+        let mut best = self.patched(&start, None, last, scale)?;
+        let mut steps = 0;
         loop {
             let mut improved = false;
             let names: Vec<String> = best.draws.keys().cloned().collect();
@@ -233,7 +287,11 @@ impl Surveyor<'_> {
                     if best.draws.get(&name).is_none_or(|current| current == value) {
                         continue;
                     }
-                    let next = self.patched(&best.draws, Some((&name, value)), last);
+                    if steps == MOST_STEPS {
+                        return Some(best);
+                    }
+                    steps += 1;
+                    let next = self.patched(&best.draws, Some((&name, value)), last, scale);
                     if let Some(next) = next.filter(|next| objective.rank(&next.cost) < objective.rank(&best.cost)) {
                         best = next;
                         improved = true;
@@ -246,14 +304,32 @@ impl Surveyor<'_> {
         }
     }
 
-    fn patched(&self, draws: &Map<String, Value>, change: Option<(&str, &Value)>, last: bool) -> Option<Found> {
-        match self.sampler.attempt(&mut Patched { draws, change, last }, 0) {
-            Attempt::Drawn(file, Some(network)) => {
-                let draws = file["sample"]["draws"].as_object().cloned().unwrap_or_default();
-                Some(Found { cost: Cost::of(&network), config: emit(&file), draws })
-            }
-            _ => None,
-        }
+    fn patched(
+        &self,
+        draws: &Map<String, Value>,
+        change: Option<(&str, &Value)>,
+        last: bool,
+        scale: &mut Scale,
+    ) -> Option<Found> {
+        let weighed = self.sampler.weigh(&mut Patched { draws, change, last }, scale).ok()??;
+        Some(Found { cost: weighed.cost, draws: weighed.draws, way: Way::Climbed { last } })
+    }
+
+    /// The least and the most of what was found, drawn once more with its file.
+    fn extremes(&self, found: &[Found]) -> Option<[Extreme; 4]> {
+        let extreme = |objective: Objective| {
+            let best = found.iter().min_by_key(|found| objective.rank(&found.cost))?;
+            let attempt = match best.way {
+                Way::Tried(number) => self.sampler.attempt(&mut self.replay(&best.draws, number), number),
+                Way::Climbed { last } => {
+                    self.sampler.attempt(&mut Patched { draws: &best.draws, change: None, last }, 0)
+                }
+            };
+            let Attempt::Drawn(file, _) = attempt else { return None };
+            Some(Extreme { cost: best.cost, config: emit(&file) })
+        };
+        let [first, second, third, fourth] = OBJECTIVES.map(extreme);
+        Some([first?, second?, third?, fourth?])
     }
 
     fn nothing_found(&self, tried: &[Tried]) -> SpecError {
@@ -263,7 +339,7 @@ impl Surveyor<'_> {
             let over = |cost: u64, most: Option<u64>| most.map_or(0.0, |most| cost as f64 / most.max(1) as f64);
             over(cost.params, own.max_params).max(over(cost.macs, own.max_macs))
         };
-        let costs = tried.iter().filter_map(|tried| Some(tried.network.as_ref()?.0));
+        let costs = tried.iter().filter_map(|tried| tried.cost);
         let cheapest = costs.min_by(|one, other| excess(one).total_cmp(&excess(other)));
         let broken = cheapest.and_then(|cost| space.constraints.broken_budget(&cost));
         let reason = broken.unwrap_or_else(|| {
@@ -281,7 +357,7 @@ impl Surveyor<'_> {
     /// An error for each option of a choice with which no network can stand.
     fn reject_impossible_options(&self, shares: &[Share], tried: &[Tried]) -> Result<(), SpecError> {
         let mut seen: BTreeSet<(&str, String)> = BTreeSet::new();
-        for tried in tried.iter().filter(|tried| tried.network.is_some()) {
+        for tried in tried.iter().filter(|tried| tried.cost.is_some()) {
             seen.extend(tried.draws.iter().map(|(name, value)| (name.as_str(), value.to_string())));
         }
         let mut diagnostics = Vec::new();
@@ -383,17 +459,14 @@ fn wilson(hits: f64, tries: f64) -> [f64; 2] {
 }
 
 fn distinct(tried: &[Tried], budget: &Budget) -> usize {
-    let fits = |tried: &&Tried| tried.network.as_ref().is_some_and(|(cost, _)| budget.allows(cost));
-    // What stands above `sample:` is the network.
-    let spec = |tried: &Tried| Some(tried.network.as_ref()?.1.split("\nsample:").next()?.to_owned());
-    tried.iter().filter(fits).filter_map(spec).collect::<BTreeSet<String>>().len()
+    let fits = |tried: &&Tried| tried.cost.as_ref().is_some_and(|cost| budget.allows(cost));
+    tried.iter().filter(fits).filter_map(|tried| tried.spec.as_ref()).collect::<BTreeSet<&String>>().len()
 }
 
 fn neighbours(distribution: &Distribution) -> Vec<Value> {
     distribution.values(MOST_NEIGHBOURS).unwrap_or_else(|| match distribution {
-        Distribution::Int { low, high, .. } => vec![Value::from(*low), Value::from(*high)],
-        Distribution::Float { low, high, .. } => vec![Value::from(*low), Value::from(*high)],
         Distribution::Choice(values) => values.clone(),
+        _ => distribution.ends().to_vec(),
     })
 }
 
@@ -421,23 +494,22 @@ impl Objective {
 /// A network that was met on the way.
 struct Found {
     cost: Cost,
-    config: String,
     draws: Map<String, Value>,
+    way: Way,
+}
+
+/// How a network was met, which says what is drawn beside its draws.
+#[derive(Clone, Copy)]
+enum Way {
+    /// As the combination of this number.
+    Tried(u64),
+    /// On the way to cheaper or dearer ones.
+    Climbed { last: bool },
 }
 
 impl Found {
     fn of(tried: &Tried) -> Option<Self> {
-        let (cost, config) = tried.network.as_ref()?;
-        Some(Self { cost: *cost, config: config.clone(), draws: tried.draws.clone() })
-    }
-
-    fn extremes(found: &[Self]) -> Option<[Extreme; 4]> {
-        let extreme = |objective: Objective| {
-            let best = found.iter().min_by_key(|found| objective.rank(&found.cost))?;
-            Some(Extreme { cost: best.cost, config: best.config.clone() })
-        };
-        let [first, second, third, fourth] = OBJECTIVES.map(extreme);
-        Some([first?, second?, third?, fourth?])
+        Some(Self { cost: tried.cost?, draws: tried.draws.clone(), way: Way::Tried(tried.number) })
     }
 }
 

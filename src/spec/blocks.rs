@@ -2,6 +2,7 @@
 
 use super::{
     diagnostic::{Diagnostic, SourceText, Span, SpecError},
+    row::PASS,
     set::distribution,
     yaml::{self, Entry, Node, Yaml},
 };
@@ -54,6 +55,42 @@ pub fn with_definitions(file: &Yaml, base: &Blocks) -> Result<Blocks, Vec<Diagno
         definer.define(entry);
     }
     if definer.wrong.is_empty() { Ok(definer.blocks) } else { Err(definer.wrong) }
+}
+
+/// Where a file's `blocks:` says each step.
+#[derive(Clone, Debug, Default)]
+pub struct StepPlaces(Arc<BTreeMap<String, Span>>);
+
+impl StepPlaces {
+    /// The places in `file`, a spec.
+    pub(super) fn of(file: &Yaml) -> Self {
+        let mut places = BTreeMap::new();
+        for entry in file.get("blocks").and_then(Yaml::as_map).unwrap_or_default() {
+            if let Some(layers) = entry.value.get("layers") {
+                note_steps(layers, &format!("{}.layers", entry.key), &mut places);
+            }
+        }
+        Self(Arc::new(places))
+    }
+
+    /// The place of one step.
+    pub fn get(&self, path: &str) -> Option<Span> {
+        self.0.get(path).copied()
+    }
+}
+
+fn note_steps(steps: &Yaml, path: &str, places: &mut BTreeMap<String, Span>) {
+    for (index, step) in steps.as_list().unwrap_or_default().iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        places.insert(path.clone(), step.span);
+        for form in ["layers", "residual"] {
+            step.get(form).into_iter().for_each(|inner| note_steps(inner, &format!("{path}.{form}"), places));
+        }
+        let branches = step.get("branches").and_then(Yaml::as_list).unwrap_or_default();
+        for (index, branch) in branches.iter().enumerate() {
+            note_steps(branch, &format!("{path}.branches[{index}]"), places);
+        }
+    }
 }
 
 /// Defines blocks, each after those that it is made of.
@@ -110,7 +147,7 @@ impl<'a> Definer<'a> {
         let name = &entry.key;
         let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !is_name || name == "Pass" {
+        if !is_name || name == PASS {
             let message = format!("`{name}` cannot name a block; wanted letters, digits and _, and not Pass");
             self.wrong.push(Diagnostic::new(message).at(entry.key_span));
             return None;
@@ -191,7 +228,11 @@ impl<'a> Definer<'a> {
                     optional = optional.or(parameter.default.is_some().then_some(entry.key.as_str()));
                     parameters.push(parameter);
                 }
-                Err(diagnostic) => self.wrong.push(diagnostic),
+                Err(diagnostic) => {
+                    self.wrong.push(diagnostic);
+                    // Layers may name it all the same: one mistake is one error.
+                    parameters.push(plain_parameter(&entry.key));
+                }
             }
         }
         parameters
@@ -215,14 +256,7 @@ impl<'a> Definer<'a> {
                 Diagnostic::new(message).at(span).help(near.map(|near| format!("did you mean `{near}`?")))
             })
         };
-        let mut parameter = Parameter {
-            name: key.clone(),
-            meaning: format!("The argument `{key}`."),
-            kind: ParameterKind::Int,
-            default: None,
-            range: None,
-            draw: None,
-        };
+        let mut parameter = plain_parameter(key);
         if let Some(name) = value.as_str() {
             return Ok(Parameter { kind: kind_of(name, value.span)?, ..parameter });
         }
@@ -458,6 +492,18 @@ impl<'a> Definer<'a> {
             |near| format!("did you mean `{near}`?"),
         );
         Diagnostic::new(format!("{noun}: unknown layer or block `{name}`")).at(span).help(help)
+    }
+}
+
+/// A whole number that must be given.
+fn plain_parameter(name: &str) -> Parameter {
+    Parameter {
+        name: name.to_owned(),
+        meaning: format!("The argument `{name}`."),
+        kind: ParameterKind::Int,
+        default: None,
+        range: None,
+        draw: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The settings of a training, as `train:` in a spec and the flags of `nasgen train` give them.
 
 use crate::data::augment::Policy;
-use nasgen_modules::{Error, arguments::Signature};
+use nasgen_modules::{Error, Place, arguments::Signature};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -304,11 +304,12 @@ impl TrainSettings {
             (given && !users.contains(&choice)).then(|| {
                 let message =
                     format!("setting `{name}` is not used by {chooser} {choice}, only by {}", users.join(", "));
-                Error::argument(name, message)
+                Error::new(Place::Argument((*name).to_owned()), message)
             })
         };
         let policy = Policy::parse(&settings.augment).err();
-        let policy = policy.map(|problem| Error::argument("augment", format!("setting `augment`: {problem}")));
+        let policy = policy
+            .map(|problem| Error::new(Place::Argument("augment".into()), format!("setting `augment`: {problem}")));
         let errors: Vec<Error> = USED_ONLY_BY.iter().filter_map(ignored).chain(policy).collect();
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
     }
@@ -370,7 +371,7 @@ fn unfolded(values: &Map<String, Value>) -> Result<Map<String, Value>, Vec<Error
                 let mut choices = choice.iter();
                 let (Some((chosen, inner)), None) = (choices.next(), choices.next()) else {
                     let message = format!("setting `{name}`: wanted one name with its settings, got {}", choice.len());
-                    return Err(vec![Error::argument(name, message)]);
+                    return Err(vec![Error::new(Place::Argument(name.clone()), message)]);
                 };
                 flat.insert(name.clone(), Value::String(chosen.clone()));
                 if let Value::Object(inner) = inner {
