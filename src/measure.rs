@@ -5,7 +5,7 @@ use crate::{
     spec::{ModelSpec, Row},
 };
 use nasgen_modules::{Copies, NetworkRules, Role, Shape, Site};
-use std::{collections::HashMap, rc::Rc};
+use std::collections::HashMap;
 
 /// The numbers of a network that [`crate::network::Network::plan`] would give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Measured {
 /// come again and again in the networks of one space.
 #[derive(Default)]
 pub struct Scale {
-    known: Vec<(NetworkRules, HashMap<Standing, Rc<Option<MeasuredCopy>>>)>,
+    known: Vec<(NetworkRules, HashMap<Standing, Option<MeasuredCopy>>)>,
 }
 
 /// A copy of a row where it stands. The copies between the first and the last of a row are alike, as
@@ -73,7 +73,7 @@ impl Scale {
             let mut copy = 0;
             while copy < count {
                 let copies = Copies { index: copy, count };
-                let measured = (*self.copy(spec, row, &inputs, copies))?;
+                let measured = self.copy(spec, row, &inputs, copies)?;
                 // Copies that are alike and change nothing about the image give the same again.
                 let settled = inputs == [measured.output] && !copies.is_first() && !copies.is_last();
                 let alike = if settled { count - 1 - copy } else { 1 };
@@ -99,7 +99,7 @@ impl Scale {
         if unused_row(&spec.rows).is_none() { Some(network) } else { None }
     }
 
-    fn copy(&mut self, spec: &ModelSpec, row: &Row, inputs: &[Value], copy: Copies) -> Rc<Option<MeasuredCopy>> {
+    fn copy(&mut self, spec: &ModelSpec, row: &Row, inputs: &[Value], copy: Copies) -> Option<MeasuredCopy> {
         let rules = spec.rules(row);
         let known = match self.known.iter().position(|(known, _)| *known == rules) {
             Some(index) => index,
@@ -118,9 +118,9 @@ impl Scale {
         let measured = self.known[known].1.entry(standing).or_insert_with(|| {
             let shapes = inputs.iter().map(|value| value.shape).collect();
             let site = Site { inputs: shapes, copy, role: Role::Row, network: rules };
-            Rc::new(measure_copy(row, &site, inputs))
+            measure_copy(row, &site, inputs)
         });
-        measured.clone()
+        *measured
     }
 }
 

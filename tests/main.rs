@@ -32,6 +32,8 @@ mod program;
 mod resume;
 /// What a space gives.
 mod sampling;
+/// The commands about spaces, for users who make mistakes.
+mod space_commands;
 /// What the shipped spaces give, and what is said of a space.
 mod spaces;
 /// What a spec may say.

@@ -51,6 +51,10 @@ impl Destination {
             Self::File(file) => {
                 refused(format!("{} exists and is no sample of nasgen; write to another file", file.display()))
             }
+            Self::Folder(folder) if folder.is_file() => {
+                let problem = format!("{} is a file; --count over 1 writes to a folder", folder.display());
+                Err(Failure::usage(problem))
+            }
             Self::Folder(folder) => match (numbered_file(folder), force) {
                 (None, _) => Ok(None),
                 (Some(_), true) => Ok(Some(format!("replaced samples in {}; others there are left", folder.display()))),

@@ -33,8 +33,8 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 0, value_parser = parse_seed)]
     seed: u64,
     /// How many networks.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    count: u64,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
     /// At most this many parameters, such as 300k.
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_params: Option<u64>,
@@ -64,7 +64,8 @@ fn parse_change(text: &str) -> Result<(String, Value), String> {
 }
 
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
-    let destination = Destination::new(arguments.out.as_deref(), arguments.count)?;
+    let count = u64::from(arguments.count);
+    let destination = Destination::new(arguments.out.as_deref(), count)?;
     let space = read_space(arguments.space.as_deref(), arguments.tune.as_ref(), blocks)?;
     let budget = Budget { max_params: arguments.max_params, max_macs: arguments.max_macs };
     needs_network(&space, &budget, arguments.input)?;
@@ -77,7 +78,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     let replaced = destination.check(arguments.force)?;
     let mut written = Vec::new();
     let mut rejected = 0;
-    for number in 0..arguments.count {
+    for number in 0..count {
         let sample = match &arguments.replay {
             None => sampler.sample(number).map_err(infeasible),
             Some(path) => replay(&sampler, path, &arguments.changes),
@@ -86,7 +87,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
         rejected += sample.rejected;
         let Some(path) = destination.file(number) else { return print_sample(&sample, output) };
         destination::write(&path, &sample.to_yaml()).map_err(|failure| failure.after(so_far(&written)))?;
-        if arguments.count == 1 {
+        if count == 1 {
             output.note(&describe(&path, &sample));
         }
         written.push(path.display().to_string());
@@ -94,8 +95,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     if let Some(replaced) = replaced {
         output.note(&replaced);
     }
-    let drawn = arguments.count;
-    let object = || json!({ "written": written, "drawn": drawn, "rejected": rejected });
+    let object = || json!({ "written": written, "drawn": count, "rejected": rejected });
     output.result(|| next_steps(&written, rejected), object)
 }
 

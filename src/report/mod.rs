@@ -6,7 +6,7 @@ mod network;
 mod space;
 mod survey;
 
-pub use blocks::{block_details, block_list};
+pub use blocks::{block_details, block_list, layer_details};
 pub use evaluation::{answers_csv, evaluation_text};
 pub use network::network_table;
 pub use space::{count_text, space_report};

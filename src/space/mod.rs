@@ -22,7 +22,8 @@ pub use tune::Tuning;
 use crate::{
     chance::Chance,
     spec::{
-        Diagnostic, KEYS, ModelSpec, SourceText, Span, SpecError, is_set, scaled_repeat, sides, with_definitions,
+        Diagnostic, KEYS, ModelSpec, SourceText, Span, SpecError, TrainSettings, is_set, scaled_repeat, sides,
+        with_definitions,
         yaml::{self, Entry, Node, Yaml},
     },
 };
@@ -33,7 +34,7 @@ use nasgen_modules::{Blocks, Draw, Error, Place, Result, Shape, nearest};
 use pattern::{Drawn, Pattern, PatternReader};
 use rows::{RowPattern, Rows, RowsReader};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use structure::{Goal, Node as Part, Recorder, Scripted};
 
 /// The space that `nasgen sample` draws from when none is named.
@@ -139,7 +140,10 @@ impl Space {
         let mut mistakes: Vec<Diagnostic> = Vec::new();
         for script in ends::scripts(&self.entries) {
             for mistake in self.mistakes(&mut Scripted::new(&script, false)) {
-                if !mistakes.contains(&mistake) {
+                let start = |mistake: &Diagnostic| mistake.span.map(|span| span.start);
+                let is_known =
+                    |known: &Diagnostic| (&known.message, start(known)) == (&mistake.message, start(&mistake));
+                if !mistakes.iter().any(is_known) {
                     mistakes.push(mistake);
                 }
             }
@@ -246,6 +250,10 @@ impl Space {
     }
 }
 
+/// The settings that there are.
+static SETTING_NAMES: LazyLock<Vec<String>> =
+    LazyLock::new(|| TrainSettings::signature().arguments.into_iter().map(|setting| setting.name).collect());
+
 /// Settings that came with a value, `optimizer: {adamw: {weight_decay: …}}`, beside the others.
 fn flat_settings(settings: Yaml) -> Yaml {
     let Node::Map(entries) = settings.node else { return settings };
@@ -261,6 +269,8 @@ fn flat_settings(settings: Yaml) -> Yaml {
             }
             node => Yaml { span: value.span, node },
         };
+        // What is wrong with a value that was drawn is its limit's, or its option's.
+        let key_span = if SETTING_NAMES.contains(&key) { value.span } else { key_span };
         flat.push(Entry { key, key_span, value });
     }
     Yaml { span: settings.span, node: Node::Map(flat) }
@@ -320,6 +330,11 @@ impl SpaceReader<'_> {
                 // Sets in definitions are the blocks' own.
                 "blocks" => EntryPattern::Value(Pattern::Fixed(entry.value.clone())),
                 "train" => EntryPattern::Value(self.settings(&entry.value)),
+                "params" if entry.value.as_map().is_none() => {
+                    let message = format!("params: wanted a map of named values, got {}", entry.value.describe());
+                    self.reader.wrong(Diagnostic::new(message).at(entry.value.span));
+                    continue;
+                }
                 key if KEYS.contains(&key) => EntryPattern::Value(self.reader.read(&entry.value, key)),
                 _ => {
                     self.reader.wrong(unknown_key(entry));

@@ -79,6 +79,15 @@ impl<'a> RowsReader<'a> {
             let prefix = if self.cells == 1 { String::new() } else { format!("c{}.", self.cells) };
             return self.cells(value, &prefix, reader);
         }
+        let is_block = |option: &Yaml| option.as_str().is_some_and(|name| self.blocks.get(name).is_ok());
+        if let Some(options) = yaml.get("choice").and_then(Yaml::as_list)
+            && let Some(block) = options.iter().find(|option| is_block(option))
+        {
+            let message = format!("a choice of rows, but {} is a module", block.describe());
+            let help = "a row that chooses its module is [1, {choice: [Conv, DWConv]}]".to_owned();
+            reader.wrong(Diagnostic::new(message).at(block.span).help(help));
+            return None;
+        }
         if let Some(options) = yaml.get("choice").and_then(Yaml::as_list)
             && yaml.as_map().is_some_and(is_set)
             && options.iter().any(is_group)

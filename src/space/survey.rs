@@ -1,16 +1,23 @@
 //! What a space holds: how many networks, how large, and how likely each value is.
 
+mod count;
+mod extremes;
+
+pub use count::Count;
+
 use super::{
-    Attempt, Budget, Cost, Replay, Sampler, Space,
+    Attempt, Budget, Cost, Replay, Sampler,
     pattern::PatternReader,
-    structure::{Goal, Share, Values, futures, random_below, shares, unrank},
+    structure::{Goal, Share, Values, random_below, shares},
 };
 use crate::{
     chance::Chance,
     measure::Scale,
     spec::{Diagnostic, SpecError, emit},
 };
-use nasgen_modules::{Distribution, Draw, Result};
+use count::{Combinations, count_all};
+use extremes::Found;
+use nasgen_modules::Distribution;
 use num_bigint::BigUint;
 use serde_json::{Map, Value};
 use std::{
@@ -24,52 +31,8 @@ const MOST_TRIED: u32 = 4096;
 const DRAWN: u64 = 1000;
 /// Networks with one value drawn before it is said that none can stand.
 const FORCED: u64 = 200;
-/// Values of one draw that the search for the smallest network tries.
-const MOST_NEIGHBOURS: u64 = 64;
-/// Networks that one search for the smallest or largest tries.
-const MOST_STEPS: usize = 1000;
 /// No changes to a record.
 static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
-
-/// A number of networks.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Count {
-    /// Counted.
-    Exact(BigUint),
-    /// Estimated from networks drawn with the same probability each, with the interval in which it
-    /// lies with 95 % confidence (Wilson 1927).
-    Estimate {
-        /// The most likely number.
-        value: f64,
-        /// Its interval.
-        interval: [f64; 2],
-    },
-    /// Some value is from a continuum: there is no number.
-    Continuous,
-}
-
-impl Count {
-    /// What there is of where nothing is drawn.
-    pub fn one() -> Self {
-        Self::Exact(BigUint::from(1u8))
-    }
-
-    /// How many pairs there are of these with `others`.
-    fn times(&self, others: &Self) -> Self {
-        match (self, others) {
-            (Self::Continuous, _) | (_, Self::Continuous) => Self::Continuous,
-            (Self::Exact(one), Self::Exact(other)) => Self::Exact(one * other),
-            (Self::Estimate { value, interval }, Self::Exact(exact))
-            | (Self::Exact(exact), Self::Estimate { value, interval }) => {
-                let factor = exact.to_string().parse::<f64>().unwrap_or(f64::INFINITY);
-                Self::Estimate { value: value * factor, interval: interval.map(|bound| bound * factor) }
-            }
-            (Self::Estimate { value, interval: [low, high] }, Self::Estimate { value: other, interval }) => {
-                Self::Estimate { value: value * other, interval: [low * interval[0], high * interval[1]] }
-            }
-        }
-    }
-}
 
 /// The cheapest or dearest network that a space holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -253,85 +216,6 @@ impl Surveyor<'_> {
         Replay::new(draws, &NOTHING, Chance::new(self.sampler.seed, "surveyed", number))
     }
 
-    /// Goes from a few networks to cheaper and dearer ones, one draw at a time, until none is better.
-    fn search_extremes(&self, shares: &[Share], tried: &[Tried], scale: &mut Scale) -> Vec<Found> {
-        let neighbours: BTreeMap<&str, Vec<Value>> =
-            shares.iter().map(|share| (share.name.as_str(), neighbours(&share.distribution))).collect();
-        let mut found = Vec::new();
-        for objective in OBJECTIVES {
-            let extreme = objective.is_most;
-            let stood = tried.iter().filter_map(|tried| Some((tried.cost?, &tried.draws)));
-            let best = stood.min_by_key(|(cost, _)| objective.rank(cost)).map(|(_, draws)| draws.clone());
-            for start in [Some(Map::new()), best].into_iter().flatten() {
-                found.extend(self.climb(start, objective, extreme, &neighbours, scale));
-            }
-        }
-        found
-    }
-
-    fn climb(
-        &self,
-        start: Map<String, Value>,
-        objective: Objective,
-        last: bool,
-        neighbours: &BTreeMap<&str, Vec<Value>>,
-        scale: &mut Scale,
-    ) -> Option<Found> {
-        let mut best = self.patched(&start, None, last, scale)?;
-        let mut steps = 0;
-        loop {
-            let mut improved = false;
-            let names: Vec<String> = best.draws.keys().cloned().collect();
-            for name in names {
-                for value in neighbours.get(name.as_str()).into_iter().flatten() {
-                    if best.draws.get(&name).is_none_or(|current| current == value) {
-                        continue;
-                    }
-                    if steps == MOST_STEPS {
-                        return Some(best);
-                    }
-                    steps += 1;
-                    let next = self.patched(&best.draws, Some((&name, value)), last, scale);
-                    if let Some(next) = next.filter(|next| objective.rank(&next.cost) < objective.rank(&best.cost)) {
-                        best = next;
-                        improved = true;
-                    }
-                }
-            }
-            if !improved {
-                return Some(best);
-            }
-        }
-    }
-
-    fn patched(
-        &self,
-        draws: &Map<String, Value>,
-        change: Option<(&str, &Value)>,
-        last: bool,
-        scale: &mut Scale,
-    ) -> Option<Found> {
-        let weighed = self.sampler.weigh(&mut Patched { draws, change, last }, scale).ok()??;
-        Some(Found { cost: weighed.cost, draws: weighed.draws, way: Way::Climbed { last } })
-    }
-
-    /// The least and the most of what was found, drawn once more with its file.
-    fn extremes(&self, found: &[Found]) -> Option<[Extreme; 4]> {
-        let extreme = |objective: Objective| {
-            let best = found.iter().min_by_key(|found| objective.rank(&found.cost))?;
-            let attempt = match best.way {
-                Way::Tried(number) => self.sampler.attempt(&mut self.replay(&best.draws, number), number),
-                Way::Climbed { last } => {
-                    self.sampler.attempt(&mut Patched { draws: &best.draws, change: None, last }, 0)
-                }
-            };
-            let Attempt::Drawn(file, _) = attempt else { return None };
-            Some(Extreme { cost: best.cost, config: emit(&file) })
-        };
-        let [first, second, third, fourth] = OBJECTIVES.map(extreme);
-        Some([first?, second?, third?, fourth?])
-    }
-
     fn nothing_found(&self, tried: &[Tried]) -> SpecError {
         let space = self.sampler.space;
         let own = space.constraints.budget();
@@ -397,155 +281,7 @@ impl Surveyor<'_> {
     }
 }
 
-/// Every combination of the values that decide about the network.
-struct Combinations<'a> {
-    space: &'a Space,
-    goal: Goal,
-    futures: Vec<Vec<BigUint>>,
-    total: BigUint,
-    continuous: bool,
-}
-
-impl<'a> Combinations<'a> {
-    fn new(space: &'a Space, goal: Goal) -> Self {
-        let futures = futures::<BigUint>(&space.network_parts, &goal, &goal.end());
-        let total = futures[0][0].clone();
-        Self { space, goal, total, futures, continuous: is_continuous(&space.network_parts) }
-    }
-
-    fn draws(&self, index: BigUint) -> Values {
-        unrank(&self.space.network_parts, &self.goal, &self.futures, index)
-    }
-
-    fn all(&self) -> Count {
-        if self.continuous { Count::Continuous } else { Count::Exact(self.total.clone()) }
-    }
-
-    /// How many there are if `stood` of those that were tried count.
-    fn count(&self, stood: usize, tried: usize, all: bool) -> Count {
-        if self.continuous {
-            return Count::Continuous;
-        }
-        if all {
-            return Count::Exact(BigUint::from(stood));
-        }
-        let total = self.total.to_string().parse::<f64>().unwrap_or(f64::INFINITY);
-        let interval = wilson(stood as f64, tried as f64).map(|share| share * total);
-        Count::Estimate { value: total * stood as f64 / tried as f64, interval }
-    }
-}
-
-fn is_continuous(parts: &[std::sync::Arc<super::Part>]) -> bool {
-    let mut continuous = false;
-    parts.iter().for_each(|part| part.each_draw(&mut |draw| continuous |= draw.distribution.count().is_none()));
-    continuous
-}
-
-fn count_all(parts: &[std::sync::Arc<super::Part>]) -> Count {
-    let goal = Goal::none();
-    match is_continuous(parts) {
-        true => Count::Continuous,
-        false => Count::Exact(futures::<BigUint>(parts, &goal, &goal.end())[0][0].clone()),
-    }
-}
-
-/// The interval of a share of which `hits` in `tries` were seen, with 95 % confidence.
-fn wilson(hits: f64, tries: f64) -> [f64; 2] {
-    const Z: f64 = 1.959_963_984_540_054;
-    let share = hits / tries;
-    let centre = share + Z * Z / (2.0 * tries);
-    let half = Z * (share * (1.0 - share) / tries + Z * Z / (4.0 * tries * tries)).sqrt();
-    [-1.0, 1.0].map(|side| ((centre + side * half) / (1.0 + Z * Z / tries)).clamp(0.0, 1.0))
-}
-
 fn distinct(tried: &[Tried], budget: &Budget) -> usize {
     let fits = |tried: &&Tried| tried.cost.as_ref().is_some_and(|cost| budget.allows(cost));
     tried.iter().filter(fits).filter_map(|tried| tried.spec.as_ref()).collect::<BTreeSet<&String>>().len()
-}
-
-fn neighbours(distribution: &Distribution) -> Vec<Value> {
-    distribution.values(MOST_NEIGHBOURS).unwrap_or_else(|| match distribution {
-        Distribution::Choice(values) => values.clone(),
-        _ => distribution.ends().to_vec(),
-    })
-}
-
-/// What to look for the least of.
-#[derive(Clone, Copy)]
-struct Objective {
-    of_params: bool,
-    is_most: bool,
-}
-
-const OBJECTIVES: [Objective; 4] = [
-    Objective { of_params: true, is_most: false },
-    Objective { of_params: true, is_most: true },
-    Objective { of_params: false, is_most: false },
-    Objective { of_params: false, is_most: true },
-];
-
-impl Objective {
-    fn rank(self, cost: &Cost) -> i128 {
-        let cost = i128::from(if self.of_params { cost.params } else { cost.macs });
-        if self.is_most { -cost } else { cost }
-    }
-}
-
-/// A network that was met on the way.
-struct Found {
-    cost: Cost,
-    draws: Map<String, Value>,
-    way: Way,
-}
-
-/// How a network was met, which says what is drawn beside its draws.
-#[derive(Clone, Copy)]
-enum Way {
-    /// As the combination of this number.
-    Tried(u64),
-    /// On the way to cheaper or dearer ones.
-    Climbed { last: bool },
-}
-
-impl Found {
-    fn of(tried: &Tried) -> Option<Self> {
-        Some(Self { cost: tried.cost?, draws: tried.draws.clone(), way: Way::Tried(tried.number) })
-    }
-}
-
-/// Gives the values of a record but for one, and the first or last value of what it lacks.
-struct Patched<'a> {
-    draws: &'a Map<String, Value>,
-    change: Option<(&'a str, &'a Value)>,
-    last: bool,
-}
-
-impl Draw for Patched<'_> {
-    fn draw_among(&mut self, name: &str, distribution: &Distribution, factors: Option<&[f64]>) -> Result<Value> {
-        let can_stand = |index: &u64| factors.is_none_or(|factors| factors[*index as usize] > 0.0);
-        let changed = self.change.filter(|(changed, _)| *changed == name).map(|(_, value)| value);
-        let known = changed.or_else(|| self.draws.get(name));
-        if let Some(value) = known.filter(|value| distribution.index_of(value).is_some_and(|index| can_stand(&index))) {
-            return Ok(value.clone());
-        }
-        if let (true, Distribution::Float { high, step: None, .. }) = (self.last, distribution) {
-            return Ok(Value::from(*high));
-        }
-        let mut indices = 0..distribution.count().unwrap_or(1);
-        let index = if self.last { indices.rev().find(can_stand) } else { indices.find(can_stand) };
-        Ok(distribution.value(index.unwrap_or(0)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::wilson;
-
-    /// Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263.
-    #[test]
-    fn intervals_are_wilsons() {
-        let [low, high] = wilson(81.0, 263.0);
-        assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
-        assert_eq!(wilson(0.0, 20.0)[0], 0.0);
-    }
 }
