@@ -2,6 +2,7 @@
 
 mod build;
 mod folds;
+mod init;
 mod memory;
 mod resume;
 mod settings;
@@ -12,12 +13,11 @@ use super::{
     interrupt::Interrupt,
     output::Output,
     progress::Progress,
+    report,
     show::{input_shape, parse_input, plan},
 };
 use crate::{
-    data::{
-        DataError, Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source, SplitFile, UnknownFit, preview,
-    },
+    data::{DataError, Dataset, Fit, ImageFormat, Images, Partition, Source, SplitFile, UnknownFit, preview},
     engine,
     evaluation::{Interval, Metrics},
     network::Network,
@@ -25,14 +25,15 @@ use crate::{
     reference::{Mode, Reference},
     spec::{Diagnostic, ModelSpec, SourceText, TrainSettings, yaml},
     train::{
-        self, Best, Checkpoint, Description, Divergence, Executor, Job, OptimizerRule, Origin, Problem, RunConfig,
-        RunFolder, RunFolderError, Summary, TrainError, TrainingData,
+        self, Best, Checkpoint, Description, Divergence, Executor, Freezing, Job, OptimizerRule, Origin, Problem,
+        RunConfig, RunFolder, RunFolderError, Summary, TrainError, TrainingData,
     },
     weights::Weights,
 };
 use candle_core::Device;
 use clap::ValueEnum;
 use folds::Folds;
+use init::Beginning;
 use nasgen_modules::{Blocks, Shape, nearest};
 use serde_json::{Map, Value, json};
 use settings::{SettingFlags, Settings};
@@ -54,7 +55,7 @@ pub(super) struct Arguments {
     #[arg(required_unless_present_any = ["resume", "settings_file"])]
     config: Option<PathBuf>,
     /// A file of settings, such as the config.yaml of a run, which this repeats: config (the model spec),
-    /// data, fit, device, executor, split, subset, kfold, and train with the settings below.
+    /// data, fit, device, executor, split, subset, init, kfold, and train with the settings below.
     #[arg(id = "settings_file", long = "config", value_name = "FILE")]
     settings_file: Option<PathBuf>,
     /// Set one of the settings below, such as lr=0.02. A flag goes before it; it goes before a variable of
@@ -81,6 +82,10 @@ pub(super) struct Arguments {
     /// Learn from a part of the training images, of each class the same: 10% or 3000.
     #[arg(long, value_name = "SHARE|N")]
     subset: Option<String>,
+    /// Begin with these weights (fine-tuning): a run, a weights file of nasgen, or one of torchvision or timm as
+    /// safetensors or .pth. A classifier for other classes begins anew.
+    #[arg(long, value_name = "FILE|RUN")]
+    init: Option<PathBuf>,
     /// Train that many times, each time measuring on another part of the images (cross-validation).
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=100))]
     kfold: Option<u32>,
@@ -162,6 +167,7 @@ fn begin(
     let (mut config, origins) = effective(arguments, file, path, settings)?;
     device::open(&config.device)?;
     let network = plan(&source, &spec, input_shape(&spec, None))?;
+    init::check(&config, &network)?;
     network.notes.iter().for_each(|note| output.note(note));
     if !origins.contains_key("executor") && network.custom_operation().is_some() {
         note_reference(None, &network, output);
@@ -184,7 +190,7 @@ fn begin(
     write_settings(&folder, &model, &parts, &config, &origins)?;
     let prepared = Prepared { config, spec, network, parts, folder };
     let (summary, _) = go(&prepared, None, output)?;
-    output.result(|| report(&summary, &prepared), || to_json(&summary, &prepared))
+    output.result(|| text_report(&summary, &prepared), || to_json(&summary, &prepared))
 }
 
 /// The files that a resume needs.
@@ -226,6 +232,7 @@ fn effective(
     let executor = choose("executor", arguments.executor.map(|name| name.to_string()));
     let (split, subset) =
         (choose("split", arguments.split.as_ref().map(text)), choose("subset", arguments.subset.clone()));
+    let init = choose("init", arguments.init.as_ref().map(text)).map(absolute);
     let kfold = choose("kfold", arguments.kfold.map(|folds| folds.to_string()));
     let wrong = |name: &str, problem: String| Failure::usage(format!("{name}: {problem}"));
     let fit =
@@ -244,6 +251,7 @@ fn effective(
         device,
         split,
         subset,
+        init,
         kfold,
         settings: settings.values,
     };
@@ -259,7 +267,8 @@ struct SettingsFile {
 }
 
 impl SettingsFile {
-    const KEYS: [&str; 9] = ["config", "data", "fit", "device", "executor", "split", "subset", "kfold", "train"];
+    const KEYS: [&str; 10] =
+        ["config", "data", "fit", "device", "executor", "split", "subset", "init", "kfold", "train"];
 
     fn read(path: &Path) -> Result<Self, Failure> {
         let source = SourceText::read(path)?;
@@ -301,7 +310,7 @@ fn go(
 ) -> Result<(Summary, Box<dyn Executor>), Failure> {
     let Prepared { config, spec, network, parts, folder } = prepared;
     let device = device::open(&config.device)?;
-    let normalisation = Normalisation::of(&parts.train);
+    let Beginning { weights, normalisation } = Beginning::of(prepared, from, output)?;
     let description = Description {
         format: 1,
         nasgen: env!("CARGO_PKG_VERSION").into(),
@@ -313,7 +322,6 @@ fn go(
         fit: config.fit.to_string(),
     };
     let metadata = json!(description);
-    let weights = Weights::initial(&network.layers, config.settings.seed);
     let rule = OptimizerRule::of(&config.settings);
     let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
     let mut executor = executor(Some(name), network, &weights, rule, config.settings.seed, &device)?;
@@ -325,6 +333,7 @@ fn go(
         folder.write_bytes("aug_preview.png", &seen)?;
     }
     output.message(&headline(prepared));
+    init::frozen(prepared).iter().for_each(|line| output.message(line));
     let data = TrainingData {
         train: &parts.train,
         validation: &parts.validation,
@@ -335,10 +344,12 @@ fn go(
     let job = Job {
         data: &data,
         settings: &config.settings,
+        layers: &network.layers,
         folder,
         metadata: &metadata,
         build: &build::identity(),
         stop: &|| interrupt.asked(),
+        now: &|| jiff::Timestamp::now().as_duration().as_secs_f64(),
     };
     let mut progress = Progress::new(config.settings.epochs);
     let trained = train::train(&mut *executor, &job, from, &mut progress);
@@ -349,6 +360,7 @@ fn go(
         TrainError::Executor(error) => executor_failure(&error.0),
         TrainError::RunFolder(error) => error.into(),
     })?;
+    report::write(folder.path(), config, network, parts)?;
     Ok((summary, executor))
 }
 
@@ -490,7 +502,7 @@ fn headline(Prepared { config, network, parts, folder, .. }: &Prepared) -> Strin
     )
 }
 
-fn report(summary: &Summary, Prepared { config, folder, parts, .. }: &Prepared) -> String {
+fn text_report(summary: &Summary, Prepared { config, folder, parts, .. }: &Prepared) -> String {
     let Summary { best, epochs, images_per_second, seconds } = summary;
     let run = folder.path().display();
     let interval = interval(best.validation.accuracy, &parts.validation);
@@ -504,7 +516,7 @@ fn report(summary: &Summary, Prepared { config, folder, parts, .. }: &Prepared) 
     format!(
         "best    epoch {} of {epochs}: validation accuracy {:.1} % (95 % interval {:.1} to {:.1}), macro-F1 {:.3}, loss {:.3}\n\
          time    {seconds:.0} s, {images_per_second:.0} images per second\n\
-         files   {run}: best.safetensors, last.safetensors, results.csv, split.csv, model.yaml, config.yaml\n\
+         files   {run}: best.safetensors, last.safetensors, report.html, results.csv, tb, model.yaml, config.yaml\n\
          next:   {more}\n\
          \x20       nasgen eval {} · nasgen show {model}",
         best.epoch,
@@ -531,6 +543,11 @@ fn best_json(best: &Best, validation: &Images) -> Value {
 fn interval(accuracy: f64, images: &Images) -> Interval {
     let count = images.len() as f64;
     Interval::of((accuracy * count).round() as u64, images.len() as u64)
+}
+
+/// A path that means the same in another folder.
+fn absolute(path: String) -> String {
+    std::path::absolute(&path).map_or(path, |path| path.display().to_string())
 }
 
 /// A path as a shell takes it.
@@ -562,6 +579,7 @@ fn diverged(divergence: &Divergence, executor: &mut dyn Executor, prepared: &Pre
     let layer = executor.weights().ok().and_then(|weights| {
         let (rule, seed) = (OptimizerRule::of(&config.settings), config.settings.seed);
         let mut reference = Reference::new(&network.layers, &weights, rule, seed, &Device::Cpu).ok()?;
+        reference.freeze(&Freezing::at(&config.settings, &network.layers, divergence.epoch, 1));
         let mode = match divergence.problem {
             Problem::Loss(_) => Mode::Training { step: divergence.index },
             Problem::ValidationLoss(_) | Problem::Weights => Mode::Evaluation,

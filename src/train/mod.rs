@@ -2,6 +2,8 @@
 
 mod checkpoint;
 mod description;
+mod freezing;
+mod journal;
 mod objective;
 mod run_config;
 mod run_folder;
@@ -10,6 +12,7 @@ mod session;
 
 pub use checkpoint::{Best, Checkpoint, Progress};
 pub use description::Description;
+pub use freezing::{Freezing, freezing_problem};
 pub use objective::{Objective, ObjectiveKind};
 pub use run_config::{Origin, RunConfig, with_epochs};
 pub use run_folder::{RunFolder, RunFolderError};
@@ -60,6 +63,9 @@ pub trait Executor {
     /// # Errors
     /// When the state is that of another network or optimizer, or the device fails.
     fn restore(&mut self, state: &State) -> Result<(), ExecutorError>;
+
+    /// Says which rows do not learn from now on. Before the first call all do.
+    fn freeze(&mut self, freezing: &Freezing);
 }
 
 /// Weights and what an optimizer remembers of the steps so far.

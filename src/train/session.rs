@@ -1,8 +1,9 @@
 //! The loop: epochs of steps, a validation after each, the best and the last weights kept.
 
+use super::journal::Journal;
 use super::{
-    Best, Checkpoint, Executor, ExecutorError, Objective, Progress, RunFolder, RunFolderError, Schedule, State, Step,
-    steps_per_epoch,
+    Best, Checkpoint, Executor, ExecutorError, Freezing, Objective, Progress, RunFolder, RunFolderError, Schedule,
+    State, Step, steps_per_epoch,
 };
 use crate::{
     data::{
@@ -13,6 +14,7 @@ use crate::{
     spec::{Balance, Metric, TrainSettings},
     weights::Weights,
 };
+use nasgen_modules::Layers;
 use serde_json::Value;
 use std::{
     fmt,
@@ -50,6 +52,12 @@ pub struct StepReport {
     pub steps: usize,
     /// Mean loss since the epoch began.
     pub loss: f64,
+    /// Of this step alone.
+    pub step_loss: f64,
+    /// Share of right answers since the epoch began, as they were given.
+    pub accuracy: f64,
+    /// Of this step.
+    pub learning_rate: f64,
     /// Training images per second since the epoch began.
     pub images_per_second: f64,
 }
@@ -75,6 +83,8 @@ pub struct EpochReport {
     pub images_per_second: f64,
     /// Whether this is the best epoch so far.
     pub is_best: bool,
+    /// Rows, from the first on, that did not learn.
+    pub frozen_rows: usize,
 }
 
 /// What a training came to.
@@ -161,6 +171,8 @@ pub struct Job<'a> {
     pub data: &'a TrainingData<'a>,
     /// How.
     pub settings: &'a TrainSettings,
+    /// The network's, for what is frozen.
+    pub layers: &'a Layers,
     /// Where the results go.
     pub folder: &'a RunFolder,
     /// What the weights files say about themselves.
@@ -169,6 +181,8 @@ pub struct Job<'a> {
     pub build: &'a str,
     /// Asked after each step: whether to save and stop.
     pub stop: &'a dyn Fn() -> bool,
+    /// Seconds since 1970, for the events' times.
+    pub now: &'a dyn Fn() -> f64,
 }
 
 /// How long a training goes on at most before it saves where it is. When it saves changes nothing
@@ -192,11 +206,14 @@ pub fn train(
         let report = session.epoch(executor, observer)?;
         observer.epoch(&report);
     }
-    Ok(session.summary())
+    let summary = session.summary();
+    session.journal.end(summary.epochs, &summary.best)?;
+    Ok(summary)
 }
 
 struct Session<'a> {
     job: &'a Job<'a>,
+    journal: Journal<'a>,
     schedule: Schedule,
     objective: Objective,
     augmentation: Augmentation,
@@ -205,6 +222,8 @@ struct Session<'a> {
     average: Option<Weights>,
     time: Spent,
     saved: Instant,
+    /// Of the validation images, in the last validation.
+    scores: Vec<f32>,
 }
 
 /// How long things took, interruptions not counted.
@@ -231,6 +250,7 @@ impl<'a> Session<'a> {
         let counts = job.data.train.class_counts(job.data.classes);
         let mut session = Self {
             job,
+            journal: Journal::new(job),
             schedule: Schedule::of(job.settings, steps_per_epoch(job.data.train.len(), job.settings.batch)),
             objective: Objective::of(job.settings, &counts),
             augmentation: augmentation(job.settings),
@@ -238,9 +258,13 @@ impl<'a> Session<'a> {
             average: from.and_then(|checkpoint| checkpoint.average.clone()),
             time,
             saved: Instant::now(),
+            scores: Vec::new(),
         };
         match from {
-            None => session.save(executor)?,
+            None => {
+                session.journal.begin()?;
+                session.save(executor)?;
+            }
             Some(checkpoint) => {
                 executor.restore(&checkpoint.state)?;
                 session.mend_best(executor)?;
@@ -264,7 +288,9 @@ impl<'a> Session<'a> {
     fn epoch(&mut self, executor: &mut dyn Executor, observer: &mut dyn Observer) -> Result<EpochReport, TrainError> {
         let (began, done) = (Instant::now(), self.progress.steps);
         let (epoch, steps, images) = (self.progress.epochs + 1, self.steps(), images_per_epoch(self.job));
-        let Job { data, settings, .. } = *self.job;
+        let Job { data, settings, layers, .. } = *self.job;
+        let freezing = Freezing::at(settings, layers, epoch, steps.div_ceil(settings.accumulate) as u64);
+        executor.freeze(&freezing);
         let order = match settings.balance {
             Balance::Sampler => balanced_order(&data.train.labels, data.classes, settings.seed, epoch as u64),
             _ => permutation(data.train.len(), settings.seed, epoch as u64),
@@ -275,13 +301,19 @@ impl<'a> Session<'a> {
             self.progress.steps = step + 1;
             self.progress.loss += result.loss;
             self.progress.correct += result.correct;
-            observer.step(&StepReport {
+            let seen = ((step + 1) * settings.batch).min(images);
+            let report = StepReport {
                 epoch,
                 step: step + 1,
                 steps,
                 loss: self.progress.loss / (step + 1) as f64,
-                images_per_second: rate(((step + 1) * settings.batch).min(images)),
-            });
+                step_loss: result.loss,
+                accuracy: self.progress.correct as f64 / seen as f64,
+                learning_rate: self.learning_rate(epoch, step),
+                images_per_second: rate(seen),
+            };
+            observer.step(&report);
+            self.journal.step(&report)?;
             self.pause(executor, epoch)?;
         }
         // A resume may come when all steps are done: there is no rate to measure then.
@@ -299,6 +331,7 @@ impl<'a> Session<'a> {
             learning_rate: self.learning_rate(epoch, steps - 1),
             images_per_second,
             is_best,
+            frozen_rows: freezing.frozen_rows(),
         };
         self.finish(executor, &report)?;
         Ok(report)
@@ -313,6 +346,7 @@ impl<'a> Session<'a> {
             return Err(self.diverged(Problem::Weights, report.epoch, self.steps() - 1, batch));
         }
         self.job.folder.append(report)?;
+        self.journal.epoch(report, &weights, &self.scores)?;
         let best = Best { epoch: report.epoch, validation: report.validation };
         let mut plateau = self.progress.plateau;
         let settings = self.job.settings;
@@ -463,6 +497,7 @@ impl<'a> Session<'a> {
             let batch = self.validation_batch(bad / settings.batch * settings.batch);
             return Err(self.diverged(Problem::ValidationLoss(metrics.loss), epoch, self.steps() - 1, batch));
         }
+        self.scores = scores;
         Ok(metrics)
     }
 
