@@ -161,6 +161,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Says which layers do not learn from now on: `learns_since` gives, for the name of a parameter or of
+    /// a layer, the number of the update from which on it learns, or `None` while it is frozen. What comes
+    /// before a frozen layer must be frozen too. Frozen layers run as in evaluation, and cost no backward
+    /// step. Before the first call all layers learn.
+    pub fn freeze(&mut self, learns_since: impl Fn(&str) -> Option<u64>) {
+        self.plan.slots.iter_mut().for_each(|slot| slot.learns_since = learns_since(&slot.name));
+        self.plan.steps.iter_mut().for_each(|step| step.frozen = learns_since(&step.label).is_none());
+    }
+
     /// Class scores of `images` (images × channels × height × width) in evaluation mode.
     ///
     /// # Errors
@@ -212,6 +221,10 @@ impl Engine {
     /// Moves the parameters, or keeps the gradients until enough batches have come.
     fn update(&mut self, step: &TrainStep<'_>) {
         let Self { optimizer, plan, parameters, parameter_gradients, waiting, .. } = self;
+        for slot in plan.slots.iter().filter(|slot| slot.learns_since.is_none()) {
+            // Of a frozen convolution whose norm learns there is a gradient that nobody asked for.
+            parameter_gradients[slot.range.clone()].fill(0.0);
+        }
         if step.waiting > 0 {
             waiting.iter().zip(&mut *parameter_gradients).for_each(|(sum, gradient)| *gradient += sum);
         }
@@ -268,6 +281,7 @@ impl Engine {
         let place = |value: usize| places[value].expect("a value that is read or written has a buffer");
         for step in steps {
             let mut output = std::mem::take(&mut buffers[place(step.output)]);
+            let run = &Run { training: run.training && !step.frozen, ..*run };
             let saved = step.saved.filter(|_| run.training);
             let mut room = saved.map(|saved| std::mem::take(&mut buffers[place(saved)])).unwrap_or_default();
             let value = |value: &usize| buffers[place(*value)].part(run.images * lengths[*value]);
@@ -291,6 +305,9 @@ impl Engine {
         let Plan { steps, lengths, training: Assignment { values, gradients, .. }, .. } = plan;
         let length = |value: usize| run.images * lengths[value];
         let mut written = vec![false; lengths.len()];
+        // What a frozen step gave is given no gradient.
+        let mut gradients = gradients.clone();
+        steps.iter().filter(|step| step.frozen).for_each(|step| gradients[step.output] = None);
         for step in steps.iter_mut().rev() {
             // Nothing reads its output: its parameters' gradients stay 0.
             let Some(place) = gradients[step.output] else { continue };

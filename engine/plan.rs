@@ -27,6 +27,8 @@ pub(crate) struct Step {
     pub(crate) saved: Option<usize>,
     /// Its part of the parameters.
     pub(crate) parameters: Range<usize>,
+    /// Whether it runs as in evaluation and gives no gradient.
+    pub(crate) frozen: bool,
     /// Label of the node that owns its running statistics, the first part of their names.
     pub(crate) label: String,
 }
@@ -123,7 +125,7 @@ impl Planner<'_> {
             self.joined.extend(nodes.into_iter().flatten().map(|node| (node, output)));
             inputs.extend(sum.map(|sum| self.value(sum.other)));
         }
-        self.steps.push(Step { operation, inputs, output, saved, parameters, label });
+        self.steps.push(Step { operation, inputs, output, saved, parameters, frozen: false, label });
     }
 
     fn new_value(&mut self, node: &Node) -> usize {

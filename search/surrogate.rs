@@ -69,7 +69,8 @@ impl Columns {
                     right.next();
                 }
                 Ordering::Equal => {
-                    sum += if self.ordered[*column] { (own - others).abs() } else { f64::from(u8::from(own != others)) };
+                    sum +=
+                        if self.ordered[*column] { (own - others).abs() } else { f64::from(u8::from(own != others)) };
                     left.next();
                     right.next();
                 }
@@ -213,7 +214,8 @@ impl Surrogate {
         };
         surrogate.solve(columns);
         let expected: Vec<f64> = running.iter().map(|point| surrogate.predict(columns, point).0).collect();
-        let lies = running.into_iter().zip(expected).map(|(point, score)| Observation { point, score, extra_noise: 0.0 });
+        let lies =
+            running.into_iter().zip(expected).map(|(point, score)| Observation { point, score, extra_noise: 0.0 });
         surrogate.observations.extend(lies);
         if surrogate.observations.len() > known {
             surrogate.solve(columns);

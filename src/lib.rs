@@ -12,10 +12,12 @@ pub mod files;
 pub mod measure;
 pub mod network;
 pub mod numbers;
+pub mod pretrained;
 pub mod reference;
 pub mod report;
 pub mod space;
 pub mod spec;
+pub mod tensorboard;
 pub mod train;
 pub mod weights;
 

@@ -171,9 +171,16 @@ fn batches_that_are_made_ahead_change_no_bit() {
     let trained = |threads: usize| {
         let folder = tempfile::tempdir().unwrap();
         let folder = RunFolder::create_anew(&folder.path().join("run")).unwrap();
-        let (metadata, stop) = (Value::Null, || false);
-        let job =
-            Job { data: &data, settings: &settings, folder: &folder, metadata: &metadata, build: "", stop: &stop };
+        let job = Job {
+            data: &data,
+            settings: &settings,
+            layers: &network.layers,
+            folder: &folder,
+            metadata: &Value::Null,
+            build: "",
+            stop: &|| false,
+            now: &|| 0.0,
+        };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut executor = executor();
         pool.install(|| train::train(&mut executor, &job, None, &mut Unseen)).unwrap();

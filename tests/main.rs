@@ -18,6 +18,8 @@ mod evaluating;
 mod exact;
 /// What must not lose data.
 mod faults;
+/// Weights from elsewhere, rows that do not learn.
+mod fine_tuning;
 /// Committed expected outputs.
 mod golden;
 /// Losses, optimizers and settings.
@@ -28,6 +30,8 @@ mod oracle;
 mod pictures;
 /// The program as a user meets it.
 mod program;
+/// What a run shows of itself.
+mod reporting;
 /// Killed, stopped and resumed.
 mod resume;
 /// What a space gives.

@@ -136,7 +136,8 @@ impl Auto {
         let wanted = if history.objectives.len() == 1 {
             self.settings.n_parents
         } else {
-            let losses: Vec<Vec<f64>> = best.iter().map(|trial| history.losses(trial)).take_while(|l| !l.is_empty()).collect();
+            let losses: Vec<Vec<f64>> =
+                best.iter().map(|trial| history.losses(trial)).take_while(|l| !l.is_empty()).collect();
             crate::pareto::front(&losses).len().max(self.settings.n_parents)
         };
         best.truncate(wanted);

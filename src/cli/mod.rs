@@ -14,6 +14,7 @@ mod modules;
 mod output;
 mod predict;
 mod progress;
+mod report;
 mod sample;
 mod show;
 mod space;
@@ -46,6 +47,7 @@ const EXAMPLES: &str = "Examples:
   nasgen check photos                            what is in a folder of images
   nasgen eval runs/latest                        how good it is
   nasgen predict runs/latest photo.jpg           what it says of an image
+  nasgen report runs/latest                      its curves, mistakes, network as one page
   nasgen bench cfg.yml --train                   how fast it trains
   nasgen modules InvertedResidualv3              what a block takes
 
@@ -63,6 +65,7 @@ enum Command {
     Check(check::Arguments),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
+    Report(report::Arguments),
 }
 
 /// The program with nasgen's own blocks and `more`: the whole of a crate that adds blocks.
@@ -89,6 +92,7 @@ pub fn main_with(more: &[Block]) -> ExitCode {
             Command::Check(arguments) => check::run(&arguments, &output),
             Command::Eval(arguments) => eval::run(&arguments, &blocks, &output),
             Command::Predict(arguments) => predict::run(&arguments, &blocks, &output),
+            Command::Report(arguments) => report::run(&arguments, &blocks, &output),
             Command::Space(arguments) => space::run(&arguments, &blocks, &output),
             Command::Train(arguments) => train::run(&arguments, &blocks, &output),
         });

@@ -6,6 +6,7 @@ mod executors;
 mod failures;
 mod folds;
 mod images;
+mod init;
 mod memory;
 mod resume;
 mod settings;
@@ -22,23 +23,24 @@ use super::{
     interrupt::Interrupt,
     output::Output,
     progress::Progress,
+    report,
     show::{input_shape, parse_input, plan},
 };
 use crate::{
-    data::{Fit, Normalisation, Partition, Source, preview},
+    data::{Fit, Partition, Source, preview},
     network::Network,
     spec::{ModelSpec, SourceText},
     train::{
         self, Checkpoint, Description, Executor, Job, OptimizerRule, Origin, RunConfig, RunFolder, Summary, TrainError,
         TrainingData,
     },
-    weights::Weights,
 };
 use clap::ValueEnum;
 use configuration::{SettingsFile, effective};
 use failures::{diverged, stopped};
 use folds::Folds;
 use images::{check_batch, load, partition};
+use init::Beginning;
 use nasgen_modules::Blocks;
 use serde_json::json;
 use settings::SettingFlags;
@@ -46,7 +48,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
-use summary::{headline, report, to_json};
+use summary::{headline, text_report, to_json};
 
 /// Train a network on images.
 ///
@@ -60,7 +62,7 @@ pub(super) struct Arguments {
     #[arg(required_unless_present_any = ["resume", "settings_file"])]
     config: Option<PathBuf>,
     /// A file of settings, such as the config.yaml of a run, which this repeats: config (the model spec),
-    /// data, fit, device, executor, split, subset, kfold, and train with the settings below.
+    /// data, fit, device, executor, split, subset, init, kfold, and train with the settings below.
     #[arg(id = "settings_file", long = "config", value_name = "FILE")]
     settings_file: Option<PathBuf>,
     /// Set one of the settings below, such as lr=0.02. A flag goes before it; it goes before a variable of
@@ -89,6 +91,10 @@ pub(super) struct Arguments {
     /// Learn from a part of the training images, of each class the same: 10% or 3000.
     #[arg(long, value_name = "SHARE|N")]
     subset: Option<String>,
+    /// Begin with these weights (fine-tuning): a run, a weights file of nasgen, or one of torchvision or timm as
+    /// safetensors or .pth. A classifier for other classes begins anew.
+    #[arg(long, value_name = "FILE|RUN")]
+    init: Option<PathBuf>,
     /// Train that many times, each time measuring on another part of the images (cross-validation).
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=100))]
     kfold: Option<u32>,
@@ -154,6 +160,7 @@ fn begin(
     let (mut config, origins) = effective(arguments, file, path, settings)?;
     device::open(&config.device)?;
     let network = plan(&source, &spec, input_shape(&spec, None))?;
+    init::check(&config, &network)?;
     network.notes.iter().for_each(|note| output.note(note));
     if !origins.contains_key("executor") && network.custom_operation().is_some() {
         note_reference(None, &network, output);
@@ -176,7 +183,7 @@ fn begin(
     write_settings(&folder, &model, &parts, &config, &origins)?;
     let prepared = Prepared { config, spec, network, parts, folder };
     let (summary, _) = go(&prepared, None, output)?;
-    output.result(|| report(&summary, &prepared), || to_json(&summary, &prepared))
+    output.result(|| text_report(&summary, &prepared), || to_json(&summary, &prepared))
 }
 
 /// The files that a resume needs.
@@ -201,7 +208,7 @@ fn go(
 ) -> Result<(Summary, Box<dyn Executor>), Failure> {
     let Prepared { config, spec, network, parts, folder } = prepared;
     let device = device::open(&config.device)?;
-    let normalisation = Normalisation::of(&parts.train);
+    let Beginning { weights, normalisation } = Beginning::of(prepared, from, output)?;
     let description = Description {
         format: 1,
         nasgen: env!("CARGO_PKG_VERSION").into(),
@@ -213,7 +220,6 @@ fn go(
         fit: config.fit.to_string(),
     };
     let metadata = json!(description);
-    let weights = Weights::initial(&network.layers, config.settings.seed);
     let rule = OptimizerRule::of(&config.settings);
     let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
     let mut executor = executor(Some(name), network, &weights, rule, config.settings.seed, &device)?;
@@ -225,6 +231,7 @@ fn go(
         folder.write_bytes("aug_preview.png", &seen)?;
     }
     output.message(&headline(prepared));
+    init::frozen(prepared).iter().for_each(|line| output.message(line));
     let data = TrainingData {
         train: &parts.train,
         validation: &parts.validation,
@@ -235,10 +242,12 @@ fn go(
     let job = Job {
         data: &data,
         settings: &config.settings,
+        layers: &network.layers,
         folder,
         metadata: &metadata,
         build: &build::identity(),
         stop: &|| interrupt.asked(),
+        now: &|| jiff::Timestamp::now().as_duration().as_secs_f64(),
     };
     let mut progress = Progress::new(config.settings.epochs);
     let trained = train::train(&mut *executor, &job, from, &mut progress);
@@ -249,6 +258,7 @@ fn go(
         TrainError::Executor(error) => executor_failure(&error.0),
         TrainError::RunFolder(error) => error.into(),
     })?;
+    report::write(folder.path(), config, network, parts)?;
     Ok((summary, executor))
 }
 

@@ -2,12 +2,15 @@
 
 mod blocks;
 mod evaluation;
+pub mod html;
 mod network;
+mod run;
 mod space;
 mod survey;
 
 pub use blocks::{block_details, block_list, layer_details};
 pub use evaluation::{answers_csv, evaluation_text};
 pub use network::network_table;
+pub use run::{EpochRow, Measured, RunReport, Setting};
 pub use space::{count_text, space_report};
 pub use survey::survey_text;

@@ -137,6 +137,16 @@ pub struct TrainSettings {
     /// Which measure on the validation images says which epoch is the best.
     #[serde(default)]
     pub metric: Metric,
+    /// Rows before this one, counted as `nasgen show` does, do not learn; null is none. They run as in
+    /// evaluation: their norms keep their statistics.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 20000))]
+    pub freeze_until: Option<usize>,
+    /// Epochs after which the last of the frozen rows with weights begins to learn, then the one before it,
+    /// and so on; null is never.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100000))]
+    pub unfreeze_every: Option<usize>,
     /// Decides the initial weights, the split, the order of the images and their augmentation.
     #[serde(default)]
     #[schemars(range(min = 0, max = 9007199254740991_i64))]
@@ -310,7 +320,10 @@ impl TrainSettings {
         let policy = Policy::parse(&settings.augment).err();
         let policy = policy
             .map(|problem| Error::new(Place::Argument("augment".into()), format!("setting `augment`: {problem}")));
-        let errors: Vec<Error> = USED_ONLY_BY.iter().filter_map(ignored).chain(policy).collect();
+        let unused = settings.unfreeze_every.filter(|_| settings.freeze_until.is_none()).map(|_| {
+            Error::argument("unfreeze_every", "setting `unfreeze_every` is used only with freeze_until".to_owned())
+        });
+        let errors: Vec<Error> = USED_ONLY_BY.iter().filter_map(ignored).chain(policy).chain(unused).collect();
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
     }
 

@@ -5,6 +5,7 @@ use crate::{
     data::{Augmentation, Images, Normalisation, augment::Policy},
     spec::TrainSettings,
 };
+use nasgen_modules::Layers;
 use serde_json::Value;
 
 /// What is learnt from and measured on.
@@ -25,6 +26,8 @@ pub struct Job<'a> {
     pub data: &'a TrainingData<'a>,
     /// How.
     pub settings: &'a TrainSettings,
+    /// The network's, for what is frozen.
+    pub layers: &'a Layers,
     /// Where the results go.
     pub folder: &'a RunFolder,
     /// What the weights files say about themselves.
@@ -33,6 +36,8 @@ pub struct Job<'a> {
     pub build: &'a str,
     /// Asked after each step: whether to save and stop.
     pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// Seconds since 1970, for the events' times.
+    pub now: &'a (dyn Fn() -> f64 + Sync),
 }
 
 /// How the settings vary training images.

@@ -3,7 +3,9 @@
 mod checkpoint;
 mod description;
 mod error;
+mod freezing;
 mod job;
+mod journal;
 mod objective;
 mod observer;
 mod ranking;
@@ -15,6 +17,7 @@ mod session;
 pub use checkpoint::{Best, Checkpoint, Progress};
 pub use description::Description;
 pub use error::{Divergence, Problem, TrainError};
+pub use freezing::{Freezing, freezing_problem};
 pub use job::{Job, TrainingData, augmentation};
 pub use objective::{Objective, ObjectiveKind};
 pub use observer::{EpochReport, Observer, StepReport, Summary};
@@ -65,6 +68,9 @@ pub trait Executor: Send {
     /// # Errors
     /// When the state is that of another network or optimizer, or the device fails.
     fn restore(&mut self, state: &State) -> Result<(), ExecutorError>;
+
+    /// Says which rows do not learn from now on. Before the first call all do.
+    fn freeze(&mut self, freezing: &Freezing);
 }
 
 /// Weights and what an optimizer remembers of the steps so far.

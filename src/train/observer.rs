@@ -22,6 +22,12 @@ pub struct StepReport {
     pub steps: usize,
     /// Mean loss since the epoch began.
     pub loss: f64,
+    /// Of this step alone.
+    pub step_loss: f64,
+    /// Share of right answers since the epoch began, as they were given.
+    pub accuracy: f64,
+    /// Of this step.
+    pub learning_rate: f64,
     /// Training images per second since the epoch began.
     pub images_per_second: f64,
 }
@@ -47,6 +53,8 @@ pub struct EpochReport {
     pub images_per_second: f64,
     /// Whether this is the best epoch so far.
     pub is_best: bool,
+    /// Rows, from the first on, that did not learn.
+    pub frozen_rows: usize,
 }
 
 /// What a training came to.

@@ -1,8 +1,9 @@
 //! The loop: epochs of steps, a validation after each, the best and the last weights kept.
 
+use super::journal::Journal;
 use super::{
-    Best, Checkpoint, Divergence, EpochReport, Executor, Job, Objective, Observer, Problem, Progress, Schedule, State,
-    Step, StepReport, StepResult, Summary, TrainError,
+    Best, Checkpoint, Divergence, EpochReport, Executor, Freezing, Job, Objective, Observer, Problem, Progress,
+    Schedule, State, Step, StepReport, StepResult, Summary, TrainError,
     job::{augmentation, images_per_epoch},
     ranking::{goodness, is_better},
     steps_per_epoch,
@@ -36,11 +37,14 @@ pub fn train(
         let report = session.epoch(executor, observer)?;
         observer.epoch(&report);
     }
-    Ok(session.summary())
+    let summary = session.summary();
+    session.journal.end(summary.epochs, &summary.best)?;
+    Ok(summary)
 }
 
 struct Session<'a> {
     job: &'a Job<'a>,
+    journal: Journal<'a>,
     schedule: Schedule,
     objective: Objective,
     augmentation: Augmentation,
@@ -49,6 +53,8 @@ struct Session<'a> {
     average: Option<Weights>,
     time: Spent,
     saved: Instant,
+    /// Of the validation images, in the last validation.
+    scores: Vec<f32>,
 }
 
 /// How long things took, interruptions not counted.
@@ -75,6 +81,7 @@ impl<'a> Session<'a> {
         let counts = job.data.train.class_counts(job.data.classes);
         let mut session = Self {
             job,
+            journal: Journal::new(job),
             schedule: Schedule::of(job.settings, steps_per_epoch(job.data.train.len(), job.settings.batch)),
             objective: Objective::of(job.settings, &counts),
             augmentation: augmentation(job.settings),
@@ -82,9 +89,13 @@ impl<'a> Session<'a> {
             average: from.and_then(|checkpoint| checkpoint.average.clone()),
             time,
             saved: Instant::now(),
+            scores: Vec::new(),
         };
         match from {
-            None => session.save(executor)?,
+            None => {
+                session.journal.begin()?;
+                session.save(executor)?;
+            }
             Some(checkpoint) => {
                 executor.restore(&checkpoint.state)?;
                 session.mend_best(executor)?;
@@ -108,7 +119,9 @@ impl<'a> Session<'a> {
     fn epoch(&mut self, executor: &mut dyn Executor, observer: &mut dyn Observer) -> Result<EpochReport, TrainError> {
         let (began, done) = (Instant::now(), self.progress.steps);
         let (epoch, steps, images) = (self.progress.epochs + 1, self.steps(), images_per_epoch(self.job));
-        let Job { data, settings, .. } = *self.job;
+        let Job { data, settings, layers, .. } = *self.job;
+        let freezing = Freezing::at(settings, layers, epoch, steps.div_ceil(settings.accumulate) as u64);
+        executor.freeze(&freezing);
         let order = match settings.balance {
             Balance::Sampler => balanced_order(&data.train.labels, data.classes, settings.seed, epoch as u64),
             _ => permutation(data.train.len(), settings.seed, epoch as u64),
@@ -127,13 +140,19 @@ impl<'a> Session<'a> {
                 self.progress.steps = step + 1;
                 self.progress.loss += result.loss;
                 self.progress.correct += result.correct;
-                observer.step(&StepReport {
+                let seen = ((step + 1) * settings.batch).min(images);
+                let report = StepReport {
                     epoch,
                     step: step + 1,
                     steps,
                     loss: self.progress.loss / (step + 1) as f64,
-                    images_per_second: rate(((step + 1) * settings.batch).min(images)),
-                });
+                    step_loss: result.loss,
+                    accuracy: self.progress.correct as f64 / seen as f64,
+                    learning_rate: self.learning_rate(epoch, step),
+                    images_per_second: rate(seen),
+                };
+                observer.step(&report);
+                self.journal.step(&report)?;
                 self.pause(executor, epoch)?;
             }
             Ok::<(), TrainError>(())
@@ -153,6 +172,7 @@ impl<'a> Session<'a> {
             learning_rate: self.learning_rate(epoch, steps - 1),
             images_per_second,
             is_best,
+            frozen_rows: freezing.frozen_rows(),
         };
         self.finish(executor, &report)?;
         Ok(report)
@@ -167,6 +187,7 @@ impl<'a> Session<'a> {
             return Err(self.diverged(Problem::Weights, report.epoch, self.steps() - 1, batch));
         }
         self.job.folder.append(report)?;
+        self.journal.epoch(report, &weights, &self.scores)?;
         let best = Best { epoch: report.epoch, validation: report.validation };
         let mut plateau = self.progress.plateau;
         let settings = self.job.settings;
@@ -316,6 +337,7 @@ impl<'a> Session<'a> {
             let batch = self.validation_batch(bad / settings.batch * settings.batch);
             return Err(self.diverged(Problem::ValidationLoss(metrics.loss), epoch, self.steps() - 1, batch));
         }
+        self.scores = scores;
         Ok(metrics)
     }
 

@@ -40,6 +40,7 @@ pub(super) fn effective(
     let executor = choose("executor", arguments.executor.map(|name| name.to_string()));
     let (split, subset) =
         (choose("split", arguments.split.as_ref().map(text)), choose("subset", arguments.subset.clone()));
+    let init = choose("init", arguments.init.as_ref().map(text)).map(absolute);
     let kfold = choose("kfold", arguments.kfold.map(|folds| folds.to_string()));
     let wrong = |name: &str, problem: String| Failure::usage(format!("{name}: {problem}"));
     let fit =
@@ -58,10 +59,16 @@ pub(super) fn effective(
         device,
         split,
         subset,
+        init,
         kfold,
         settings: settings.values,
     };
     Ok((config, origins))
+}
+
+/// A path that means the same in another folder.
+fn absolute(path: String) -> String {
+    std::path::absolute(&path).map_or(path, |path| path.display().to_string())
 }
 
 /// The file of `--config`.
@@ -73,7 +80,8 @@ pub(super) struct SettingsFile {
 }
 
 impl SettingsFile {
-    const KEYS: [&str; 9] = ["config", "data", "fit", "device", "executor", "split", "subset", "kfold", "train"];
+    const KEYS: [&str; 10] =
+        ["config", "data", "fit", "device", "executor", "split", "subset", "init", "kfold", "train"];
 
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let source = SourceText::read(path)?;

@@ -4,7 +4,7 @@ use super::{Prepared, summary::quoted};
 use crate::{
     cli::failure::{Failure, Kind},
     reference::{Mode, Reference},
-    train::{Divergence, Executor, OptimizerRule, Problem, RunFolder, RunFolderError, TrainError},
+    train::{Divergence, Executor, Freezing, OptimizerRule, Problem, RunFolder, RunFolderError, TrainError},
 };
 use candle_core::Device;
 
@@ -14,6 +14,7 @@ pub(super) fn diverged(divergence: &Divergence, executor: &mut dyn Executor, pre
     let layer = executor.weights().ok().and_then(|weights| {
         let (rule, seed) = (OptimizerRule::of(&config.settings), config.settings.seed);
         let mut reference = Reference::new(&network.layers, &weights, rule, seed, &Device::Cpu).ok()?;
+        reference.freeze(&Freezing::at(&config.settings, &network.layers, divergence.epoch, 1));
         let mode = match divergence.problem {
             Problem::Loss(_) => Mode::Training { step: divergence.index },
             Problem::ValidationLoss(_) | Problem::Weights => Mode::Evaluation,

@@ -14,13 +14,12 @@ use crate::{
         failure::{Failure, Kind},
         output::Output,
     },
-    data::{Dataset, Images, Normalisation, Partition, SplitFile, evaluation_batch},
+    data::{Dataset, Images, Partition, SplitFile, evaluation_batch},
     evaluation::{Answers, Evaluation, Metrics, Vote, probabilities},
     network::Network,
     report::{answers_csv, evaluation_text},
     spec::ModelSpec,
-    train::{Best, OptimizerRule, Origin, RunConfig, RunFolder, Summary},
-    weights::Weights,
+    train::{Best, Description, OptimizerRule, Origin, RunConfig, RunFolder, Summary},
 };
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -167,11 +166,11 @@ fn same_images(fold: &Path, parts: &Partition) -> Result<(), Failure> {
 /// What the best epoch's network says of the images that it did not learn from.
 fn best_answers(prepared: &Prepared) -> Result<Vec<f64>, Failure> {
     let Prepared { config, network, parts, folder, .. } = prepared;
-    let (weights, _) = Weights::load(&folder.path().join("best.safetensors"))?;
+    let (description, weights) = Description::read(&folder.path().join("best.safetensors"))?;
     let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
     let device = device::open(&config.device)?;
     let mut executor = executor(Some(name), network, &weights, OptimizerRule::PLAIN, 0, &device)?;
-    let normalisation = Normalisation::of(&parts.train);
+    let normalisation = description.normalisation();
     let (images, size) = (&parts.validation, config.settings.batch);
     let mut answers = Vec::with_capacity(images.len() * parts.classes.len());
     for start in (0..images.len()).step_by(size) {

@@ -4,7 +4,7 @@ use super::{
     Arguments, Folds, Prepared, build, go,
     images::load,
     memory,
-    summary::{report, to_json},
+    summary::{text_report, to_json},
 };
 use crate::{
     cli::{
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &
     }
     let prepared = Prepared { config, spec, network, parts, folder };
     let summary = go_on(&prepared, checkpoint.as_ref(), output)?;
-    output.result(|| report(&summary, &prepared), || to_json(&summary, &prepared))
+    output.result(|| text_report(&summary, &prepared), || to_json(&summary, &prepared))
 }
 
 /// Trains from a checkpoint on, and says where that is.
@@ -85,6 +85,7 @@ fn refuse_other_settings(arguments: &Arguments) -> Result<(), Failure> {
         ("--run", arguments.run.is_some()),
         ("--split", arguments.split.is_some()),
         ("--subset", arguments.subset.is_some()),
+        ("--init", arguments.init.is_some()),
         ("--kfold", arguments.kfold.is_some()),
     ];
     let others = others.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned());

@@ -145,8 +145,9 @@ fn assignment(text: &str) -> Result<(&str, &str), Failure> {
     Ok((name.strip_prefix("train.").unwrap_or(name), value.trim()))
 }
 
-/// Variables that stand for no setting of a training, without `NASGEN_`.
-const OTHER_VARIABLES: [&str; 1] = ["CACHE"];
+/// Variables that stand for no setting of a training, without `NASGEN_`: where downloads go, and what is for nasgen's
+/// tests (tests/reporting.rs) and reaches the programs that these start.
+const OTHER_VARIABLES: [&str; 3] = ["CACHE", "REQUIRE", "PYTHON"];
 
 /// What `NASGEN_LR` and the like say; a variable that stands for no setting is an error.
 fn environment() -> Result<Vec<(&'static str, String)>, Failure> {

@@ -27,7 +27,7 @@ pub(super) fn headline(Prepared { config, network, parts, folder, .. }: &Prepare
     )
 }
 
-pub(super) fn report(summary: &Summary, Prepared { config, folder, parts, .. }: &Prepared) -> String {
+pub(super) fn text_report(summary: &Summary, Prepared { config, folder, parts, .. }: &Prepared) -> String {
     let Summary { best, epochs, images_per_second, seconds } = summary;
     let run = folder.path().display();
     let interval = interval(best.validation.accuracy, &parts.validation);
@@ -41,7 +41,7 @@ pub(super) fn report(summary: &Summary, Prepared { config, folder, parts, .. }: 
     format!(
         "best    epoch {} of {epochs}: validation accuracy {:.1} % (95 % interval {:.1} to {:.1}), macro-F1 {:.3}, loss {:.3}\n\
          time    {seconds:.0} s, {images_per_second:.0} images per second\n\
-         files   {run}: best.safetensors, last.safetensors, results.csv, split.csv, model.yaml, config.yaml\n\
+         files   {run}: best.safetensors, last.safetensors, report.html, results.csv, tb, model.yaml, config.yaml\n\
          next:   {more}\n\
          \x20       nasgen eval {} · nasgen show {model}",
         best.epoch,
