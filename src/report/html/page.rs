@@ -74,6 +74,6 @@ mod tests {
         };
         let section = Section { id: "one", title: hostile.into(), body };
         let page = page(hostile, &html! { (hostile) }, &[section]);
-        assert!(!page.contains("<script") && page.matches("&lt;script&gt;").count() == 7, "{page}");
+        assert!(!page.contains("<script") && page.matches("&lt;script&gt;").count() == 8, "{page}");
     }
 }
