@@ -91,7 +91,8 @@ pub(crate) fn final_losses(history: History<'_>, trials: &[&Trial]) -> Vec<(Vec<
     const CURTAILED: f64 = 0.3;
     let complete: Vec<&Trial> =
         trials.iter().copied().filter(|trial| Evidence::of(trial) == Some(Evidence::Complete)).collect();
-    let worst = |place: usize| complete.iter().map(|trial| history.losses(trial)[place]).fold(f64::NEG_INFINITY, f64::max);
+    let worst =
+        |place: usize| complete.iter().map(|trial| history.losses(trial)[place]).fold(f64::NEG_INFINITY, f64::max);
     let known_loss = |trial: &Trial, place: usize| {
         let objective = &history.objectives[place];
         let known = trial.known().get(place).copied().flatten();
@@ -100,12 +101,16 @@ pub(crate) fn final_losses(history: History<'_>, trials: &[&Trial]) -> Vec<(Vec<
     let of = |trial: &&Trial| match Evidence::of(trial) {
         Some(Evidence::Complete) => (history.losses(trial), 0.0),
         Some(Evidence::Curtailed) => {
-            let mut losses: Vec<f64> =
-                (0..history.objectives.len()).map(|place| known_loss(trial, place)).collect();
+            let mut losses: Vec<f64> = (0..history.objectives.len()).map(|place| known_loss(trial, place)).collect();
             losses[0] = expected_final(history, trial, &complete).unwrap_or_else(|| worst(0));
             (losses, CURTAILED)
         }
-        _ => ((0..history.objectives.len()).map(|place| if history.objectives[place].known { known_loss(trial, place) } else { worst(place) }).collect(), CURTAILED),
+        _ => (
+            (0..history.objectives.len())
+                .map(|place| if history.objectives[place].known { known_loss(trial, place) } else { worst(place) })
+                .collect(),
+            CURTAILED,
+        ),
     };
     trials.iter().map(of).collect()
 }
@@ -120,7 +125,8 @@ fn expected_final(history: History<'_>, trial: &Trial, complete: &[&Trial]) -> O
     if compared.is_empty() {
         return Some(loss(value));
     }
-    let better = compared.iter().filter(|other| other.report_at(step).is_some_and(|own| loss(own) < loss(value))).count();
+    let better =
+        compared.iter().filter(|other| other.report_at(step).is_some_and(|own| loss(own) < loss(value))).count();
     let mut finals: Vec<f64> = compared.iter().map(|other| history.losses(other)[0]).collect();
     finals.sort_by(f64::total_cmp);
     Some(finals[better.min(finals.len() - 1)])
