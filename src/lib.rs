@@ -10,6 +10,7 @@ pub mod data;
 pub mod engine;
 pub mod evaluation;
 pub mod files;
+pub mod forecast;
 pub mod network;
 pub mod numbers;
 pub mod reference;

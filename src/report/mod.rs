@@ -2,12 +2,14 @@
 
 mod blocks;
 mod evaluation;
+mod lr_chart;
 mod network;
 mod space;
 mod survey;
 
 pub use blocks::{block_details, block_list};
 pub use evaluation::{answers_csv, evaluation_text};
+pub use lr_chart::lr_chart;
 pub use network::network_table;
 pub use space::{count_text, space_report};
 pub use survey::survey_text;
