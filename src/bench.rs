@@ -1,8 +1,9 @@
 //! How fast an executor runs a network.
 
 use crate::{
-    data::{Augmentation, Batch, Images, Normalisation, ahead, permutation, training_batch},
-    train::{Executor, ExecutorError, Objective, Step},
+    data::{Augmentation, Batch, Images, Normalisation, ahead, evaluation_batch, permutation, training_batch},
+    spec::TrainSettings,
+    train::{Executor, ExecutorError, Objective, Step, TrainingData, augmentation},
 };
 use nasgen_modules::{Layers, randomness::Stream};
 use std::time::{Duration, Instant};
@@ -83,6 +84,63 @@ pub fn measure(
     };
     steps(duration / 5, 1)?;
     Ok(Timing { step_ms: steps(duration, 3)? })
+}
+
+/// How long an epoch takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EpochTiming {
+    /// Training and validation, seconds.
+    pub seconds: f64,
+    /// Training images per second.
+    pub images_per_second: f64,
+    /// How many steps were measured.
+    pub steps: usize,
+}
+
+/// Times some steps of the first epoch of a training, and a batch of validation.
+///
+/// # Errors
+/// When the executor fails.
+pub fn measure_epoch(
+    executor: &mut dyn Executor,
+    data: &TrainingData<'_>,
+    settings: &TrainSettings,
+    duration: Duration,
+) -> Result<EpochTiming, ExecutorError> {
+    let augmentation = augmentation(settings);
+    let objective = Objective::of(settings, &data.train.class_counts(data.classes));
+    let order = permutation(data.train.len(), settings.seed, 1);
+    let size = settings.batch.min(order.len());
+    let batches: Vec<&[usize]> = order.chunks_exact(size).collect();
+    let make = |step: usize| {
+        let indices = batches[step % batches.len()];
+        training_batch(data.train, indices, &data.normalisation, &augmentation, settings.seed, 1)
+    };
+    // The first steps make room and do not count.
+    let (mut steps, mut began) = (0, Instant::now());
+    const UNCOUNTED: usize = 2;
+    ahead(0..usize::MAX, make, |next| -> Result<(), ExecutorError> {
+        while steps < UNCOUNTED + 2 || began.elapsed() < duration {
+            let Some(batch) = next() else { break };
+            executor.train_step(&batch, &Step::alone(steps as u64, 1e-4, &objective))?;
+            steps += 1;
+            if steps == UNCOUNTED {
+                began = Instant::now();
+            }
+        }
+        Ok(())
+    })?;
+    let steps = steps - UNCOUNTED;
+    let images_per_second = (steps * size) as f64 / began.elapsed().as_secs_f64();
+    let count = size.min(data.validation.len());
+    let mut score = || {
+        let batch = evaluation_batch(data.validation, 0..count, &data.normalisation);
+        let began = Instant::now();
+        executor.scores(&batch).map(|_| began.elapsed().as_secs_f64())
+    };
+    let validation =
+        if count == 0 { 0.0 } else { score()?.min(score()?) / count as f64 * data.validation.len() as f64 };
+    Ok(EpochTiming { seconds: order.len() as f64 / images_per_second + validation, images_per_second, steps })
 }
 
 /// Training from images beside training on one batch of noise, measured in turn.

@@ -9,6 +9,7 @@ pub mod data;
 pub mod engine;
 pub mod evaluation;
 pub mod files;
+pub mod forecast;
 pub mod measure;
 pub mod network;
 pub mod numbers;

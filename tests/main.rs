@@ -28,6 +28,8 @@ mod optimising;
 mod oracle;
 /// Kinds of image files.
 mod pictures;
+/// What is decided before a training.
+mod planning;
 /// The program as a user meets it.
 mod program;
 /// What a run shows of itself.

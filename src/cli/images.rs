@@ -40,6 +40,18 @@ impl DownloadFlags {
         })
     }
 
+    /// Refuses a set that would have to be downloaded first.
+    pub(super) fn refuse_download(&self, source: &Source) -> Result<(), Failure> {
+        match source {
+            Source::Published(published) if !published.is_in(&self.cache()?) => Err(Failure::usage(format!(
+                "{published} is not here yet: {}B would be downloaded, and a dry run writes nothing; `nasgen check \
+                 {published}` fetches it",
+                short(published.bytes()),
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     fn located(&self, source: &Source, output: &Output) -> Result<Source, Failure> {
         let cache = self.cache()?;
         if let Source::Published(published) = source

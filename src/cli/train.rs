@@ -1,12 +1,15 @@
 //! `nasgen train`: a network learns from images.
 
+mod batch_size;
 mod build;
 mod configuration;
+mod dry_run;
 mod executors;
 mod failures;
 mod folds;
 mod images;
 mod init;
+mod lr_find;
 mod memory;
 mod resume;
 mod settings;
@@ -29,7 +32,7 @@ use super::{
 use crate::{
     data::{Fit, Partition, Source, preview},
     network::Network,
-    spec::{ModelSpec, SourceText},
+    spec::{ModelSpec, SourceText, TrainSettings},
     train::{
         self, Checkpoint, Description, Executor, Job, OptimizerRule, Origin, RunConfig, RunFolder, Summary, TrainError,
         TrainingData,
@@ -110,6 +113,14 @@ pub(super) struct Arguments {
     /// Folder for the results (default: runs/DATE-TIME-NAME).
     #[arg(long, value_name = "FOLDER")]
     run: Option<PathBuf>,
+    /// Do not train, but say what would happen: images, network, settings with their origin, files, and how
+    /// much time, memory and disk it would take, measured by a few steps. Writes nothing.
+    #[arg(long, conflicts_with_all = ["resume", "lr_find"])]
+    dry_run: bool,
+    /// Do not train, but raise the learning rate from 1e-6 to 1 over 100 steps, draw the loss over it
+    /// (lr_find.png, lr_find.csv) and suggest the rate at which the loss falls most steeply.
+    #[arg(long, conflicts_with_all = ["resume", "kfold"])]
+    lr_find: bool,
     /// Go on with the training in this folder, which was stopped or killed; it ends as if it never
     /// had been. All settings are the run's; --epochs may be raised, and --data name where the same
     /// images are now.
@@ -126,6 +137,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
         return resume::run(arguments, folder, blocks, output);
     }
     let file = arguments.settings_file.as_deref().map(SettingsFile::read).transpose()?.unwrap_or_default();
+    file.notes.iter().for_each(|note| output.note(note));
     let path = arguments.config.clone().or_else(|| file.path("config"));
     let path =
         path.ok_or_else(|| Failure::usage("wanted a model spec: as an argument, or as `config:` in --config"))?;
@@ -154,12 +166,14 @@ fn begin(
     if let Some(classes) = arguments.classes {
         spec = spec.with_classes(classes).map_err(|problem| Failure::usage(format!("--classes: {problem}")))?;
     }
+    spec.input_size = file.input_size.or(spec.input_size);
     if let Some([channels, height, width]) = arguments.input {
         (spec.input_channel, spec.input_size) = (channels, Some([height, width]));
     }
+    let automatic_batch = settings.automatic_batch;
     let (mut config, origins) = effective(arguments, file, path, settings)?;
     device::open(&config.device)?;
-    let network = plan(&source, &spec, input_shape(&spec, None))?;
+    let network = planned(&source, &spec, &config.settings)?;
     init::check(&config, &network)?;
     network.notes.iter().for_each(|note| output.note(note));
     if !origins.contains_key("executor") && network.custom_operation().is_some() {
@@ -167,9 +181,27 @@ fn begin(
         config.executor = ExecutorName::Reference.to_string();
     }
 
+    if arguments.dry_run {
+        arguments.downloads.refuse_download(&config.data)?;
+    }
     let data = load(&config, &network, &arguments.downloads, output)?;
-    let changed = arguments.classes.is_some() || arguments.input.is_some();
+    let changed = arguments.classes.is_some() || arguments.input.is_some() || file.input_size.is_some();
     let model = if changed { spec.to_yaml() } else { source.text.clone() };
+    if config.kfold.is_some() && automatic_batch {
+        return Err(Failure::usage("--batch auto is not for --kfold; find a size without it first"));
+    }
+    if arguments.dry_run {
+        let parts = match config.kfold {
+            Some(folds) => images::first_fold(data, folds, &config)?,
+            None => partition(data, &config, output)?,
+        };
+        if automatic_batch {
+            config.settings.batch = batch_size::choose(&config, &network, &parts, output)?;
+        }
+        check_batch(&network, &parts, &config.settings)?;
+        let run = arguments.run.clone().unwrap_or_else(|| Path::new("runs").join(run_name(path)));
+        return dry_run::run(&dry_run::Plan { config, origins, network, parts, run }, output);
+    }
     if config.kfold.is_some() {
         let folder = make_folder(arguments, path)?;
         folder.write("model.yaml", &model)?;
@@ -177,13 +209,34 @@ fn begin(
         return Folds { config, origins, spec, network, model, folder }.run(data, output);
     }
     let parts = partition(data, &config, output)?;
+    if automatic_batch {
+        config.settings.batch = batch_size::choose(&config, &network, &parts, output)?;
+    }
     check_batch(&network, &parts, &config.settings)?;
     memory::check(&config, &network, &parts)?;
+    if arguments.lr_find {
+        let run = arguments.run.clone().unwrap_or_else(|| Path::new("runs").join(run_name(path) + "-lr-find"));
+        return lr_find::run(&config, &network, &parts, &run, output);
+    }
     let folder = make_folder(arguments, path)?;
     write_settings(&folder, &model, &parts, &config, &origins)?;
     let prepared = Prepared { config, spec, network, parts, folder };
     let (summary, _) = go(&prepared, None, output)?;
     output.result(|| text_report(&summary, &prepared), || to_json(&summary, &prepared))
+}
+
+/// The network of a spec as it is trained.
+fn planned(source: &SourceText, spec: &ModelSpec, settings: &TrainSettings) -> Result<Network, Failure> {
+    let network = plan(source, spec, input_shape(spec, None))?;
+    match settings.stochastic_depth {
+        0.0 => Ok(network),
+        rate => match network.layers.clone().with_stochastic_depth(rate) {
+            Some(layers) => Ok(Network { layers, ..network }),
+            None => Err(Failure::usage(format!(
+                "stochastic_depth is {rate}, but the network has no residual sums whose branches could be dropped"
+            ))),
+        },
+    }
 }
 
 /// The files that a resume needs.
@@ -265,10 +318,12 @@ fn go(
 fn make_folder(arguments: &Arguments, config: &Path) -> Result<RunFolder, Failure> {
     match &arguments.run {
         Some(path) => Ok(RunFolder::create(path)?),
-        None => {
-            let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
-            let name = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            Ok(RunFolder::create_in(Path::new("runs"), &format!("{time}-{name}"))?)
-        }
+        None => Ok(RunFolder::create_in(Path::new("runs"), &run_name(config))?),
     }
+}
+
+/// `DATE-TIME-NAME`
+fn run_name(config: &Path) -> String {
+    let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
+    format!("{time}-{}", config.file_stem().unwrap_or_default().to_string_lossy())
 }

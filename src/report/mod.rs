@@ -3,6 +3,7 @@
 mod blocks;
 mod evaluation;
 pub mod html;
+mod lr_chart;
 mod network;
 mod run;
 mod space;
@@ -10,6 +11,7 @@ mod survey;
 
 pub use blocks::{block_details, block_list, layer_details};
 pub use evaluation::{answers_csv, evaluation_text};
+pub use lr_chart::lr_chart;
 pub use network::network_table;
 pub use run::{EpochRow, Measured, RunReport, Setting};
 pub use space::{count_text, space_report};

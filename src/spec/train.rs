@@ -13,7 +13,8 @@ pub struct TrainSettings {
     #[serde(default = "epochs")]
     #[schemars(range(min = 1, max = 100000))]
     pub epochs: usize,
-    /// Images per step.
+    /// Images per step; on the command line also auto, which measures some sizes and takes the smallest that
+    /// is within 5 % of the fastest.
     #[serde(default = "batch")]
     #[schemars(range(min = 1, max = 65536))]
     pub batch: usize,
@@ -112,6 +113,11 @@ pub struct TrainSettings {
     #[serde(default)]
     #[schemars(range(min = 0, max = 0.999999))]
     pub ema: f64,
+    /// Probability that the last residual sum drops its branch for an image in training; earlier ones do so
+    /// less, in proportion to their depth (stochastic depth, Huang et al. 2016). 0 is none.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 0.95))]
+    pub stochastic_depth: f64,
     /// Epochs without a better `metric` before the training ends early; null is never.
     #[serde(default)]
     #[schemars(range(min = 1, max = 100000))]

@@ -4,7 +4,7 @@ use super::{Arguments, ExecutorName, settings::Settings};
 use crate::{
     cli::failure::Failure,
     data::{Source, UnknownFit},
-    spec::{Diagnostic, SourceText, yaml},
+    spec::{Diagnostic, SourceText, legacy_keys, read_data_file, yaml},
     train::{Origin, RunConfig},
 };
 use clap::ValueEnum;
@@ -77,6 +77,9 @@ pub(super) struct SettingsFile {
     /// All but `train`.
     values: Map<String, Value>,
     pub(super) train: Map<String, Value>,
+    /// Height and width, which only the Python project's files say here.
+    pub(super) input_size: Option<[usize; 2]>,
+    pub(super) notes: Vec<String>,
 }
 
 impl SettingsFile {
@@ -86,20 +89,25 @@ impl SettingsFile {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let source = SourceText::read(path)?;
         let yaml = yaml::parse(&source.text).map_err(|diagnostic| source.error(vec![diagnostic]))?;
-        let unknown = |entry: &&yaml::Entry| !Self::KEYS.contains(&entry.key.as_str());
-        if let Some(entry) = yaml.as_map().unwrap_or_default().iter().find(unknown) {
-            let near = nearest(&entry.key, Self::KEYS).map(|near| format!("did you mean `{near}`?"));
+        let entries = yaml.as_map().unwrap_or_default();
+        let known = || Self::KEYS.into_iter().chain(legacy_keys());
+        if let Some(entry) = entries.iter().find(|entry| !known().any(|key| key == entry.key)) {
+            let near = nearest(&entry.key, known()).map(|near| format!("did you mean `{near}`?"));
             let diagnostic = Diagnostic::new(format!("unknown setting `{}`", entry.key)).at(entry.key_span).help(near);
             return Err(source.error(vec![diagnostic]).into());
         }
+        let legacy = read_data_file(entries).map_err(|diagnostics| source.error(diagnostics))?;
         let Value::Object(mut values) = yaml.to_json() else {
             return Err(source.error(vec![Diagnostic::new("wanted a map of settings").at(yaml.span)]).into());
         };
-        let train = match values.shift_remove("train") {
-            Some(Value::Object(train)) => train,
-            _ => Map::new(),
-        };
-        Ok(Self { values, train })
+        let mut train = legacy.train;
+        if let Some(Value::Object(own)) = values.shift_remove("train") {
+            train.extend(own);
+        }
+        if let Some(data) = legacy.data {
+            values.entry("data").or_insert(data.into());
+        }
+        Ok(Self { values, train, input_size: legacy.input_size, notes: legacy.notes })
     }
 
     fn text(&self, name: &str) -> Option<String> {

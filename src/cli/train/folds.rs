@@ -18,8 +18,8 @@ use crate::{
     evaluation::{Answers, Evaluation, Metrics, Vote, probabilities},
     network::Network,
     report::{answers_csv, evaluation_text},
-    spec::ModelSpec,
-    train::{Best, Description, OptimizerRule, Origin, RunConfig, RunFolder, Summary},
+    spec::{ModelSpec, SourceText},
+    train::{Best, Description, OptimizerRule, Origin, RunConfig, RunFolder, Summary, with_epochs},
 };
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -80,6 +80,7 @@ impl Folds {
         let prepared = Prepared { config, spec, network, parts, folder };
         let summary = if begun {
             same_images(&path, &prepared.parts)?;
+            raise_epochs(&prepared)?;
             let checkpoint = prepared.folder.last()?;
             go_on(&prepared, checkpoint.as_ref(), output)?
         } else {
@@ -152,6 +153,16 @@ impl Folds {
             "out_of_fold": evaluation,
         })
     }
+}
+
+/// The epochs of the whole cross-validation may have been raised since the fold began.
+fn raise_epochs(Prepared { config, folder, .. }: &Prepared) -> Result<(), Failure> {
+    let text = SourceText::read(&folder.path().join("config.yaml"))?;
+    let epochs = config.settings.epochs;
+    if RunConfig::parse(&text)?.settings.epochs < epochs {
+        folder.write("config.yaml", &with_epochs(&text.text, epochs))?;
+    }
+    Ok(())
 }
 
 fn same_images(fold: &Path, parts: &Partition) -> Result<(), Failure> {

@@ -79,6 +79,12 @@ pub(super) fn partition(data: Dataset, config: &RunConfig, output: &Output) -> R
     Ok(parts)
 }
 
+/// The parts of the first fold of a cross-validation.
+pub(super) fn first_fold(data: Dataset, folds: usize, config: &RunConfig) -> Result<Partition, Failure> {
+    let first = Partition::folds(data, folds, config.settings.seed).next();
+    subset(first.ok_or_else(|| Failure::usage("--kfold: wanted at least 2"))?, config)
+}
+
 pub(super) fn subset(parts: Partition, config: &RunConfig) -> Result<Partition, Failure> {
     let Some(text) = &config.subset else { return Ok(parts) };
     let subset = text.parse().map_err(|problem| Failure::usage(format!("--subset: {problem}")))?;

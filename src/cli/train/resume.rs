@@ -3,14 +3,13 @@
 use super::{
     Arguments, Folds, Prepared, build, go,
     images::load,
-    memory,
+    memory, planned,
     summary::{text_report, to_json},
 };
 use crate::{
     cli::{
         failure::{Failure, Kind},
         output::Output,
-        show::{input_shape, plan},
     },
     data::{Dataset, Partition, SplitFile},
     numbers::grouped,
@@ -37,27 +36,25 @@ pub(super) fn run(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &
 
     let source = SourceText::read(&path.join("model.yaml"))?;
     let spec = ModelSpec::parse(&source, blocks)?;
-    let network = plan(&source, &spec, input_shape(&spec, None))?;
+    let network = planned(&source, &spec, &config.settings)?;
     let data = load(&config, &network, &arguments.downloads, output)?;
-    if config.kfold.is_some() {
-        if raised.is_some() {
-            return Err(Failure::usage(
-                "--epochs can be raised for a fold, not for a cross-validation: resume its folds",
-            ));
-        }
-        let origins = BTreeMap::new();
-        return Folds { config, origins, spec, network, model: source.text, folder }.run(data, output);
-    }
-    let parts = check_data(&path.join("split.csv"), data, output)?;
-    memory::check(&config, &network, &parts)?;
-    if let Some(epochs) = raised {
+    let raise = |config: &mut RunConfig| -> Result<(), Failure> {
+        let Some(epochs) = raised else { return Ok(()) };
         output.note(&format!(
             "{epochs} epochs instead of {}: the learning rate goes on as in a training of {epochs}",
             config.settings.epochs,
         ));
         config.settings.epochs = epochs;
-        folder.write("config.yaml", &with_epochs(&text.text, epochs))?;
+        Ok(folder.write("config.yaml", &with_epochs(&text.text, epochs))?)
+    };
+    if config.kfold.is_some() {
+        raise(&mut config)?;
+        let origins = BTreeMap::new();
+        return Folds { config, origins, spec, network, model: source.text, folder }.run(data, output);
     }
+    let parts = check_data(&path.join("split.csv"), data, output)?;
+    memory::check(&config, &network, &parts)?;
+    raise(&mut config)?;
     let prepared = Prepared { config, spec, network, parts, folder };
     let summary = go_on(&prepared, checkpoint.as_ref(), output)?;
     output.result(|| text_report(&summary, &prepared), || to_json(&summary, &prepared))

@@ -83,6 +83,8 @@ pub(super) struct Settings {
     pub(super) values: TrainSettings,
     /// Of those that are not the default.
     pub(super) origins: BTreeMap<String, Origin>,
+    /// Whether the size of a batch is to be measured.
+    pub(super) automatic_batch: bool,
 }
 
 impl SettingFlags {
@@ -110,7 +112,11 @@ impl SettingFlags {
             layers.put(name, value(name, text), Origin::Set);
         }
         self.given().for_each(|(name, text)| layers.put(name, value(name, text), Origin::Flag));
-        let Layers { values, origins } = layers;
+        let Layers { mut values, origins } = layers;
+        let automatic_batch = values.get("batch").and_then(Value::as_str) == Some("auto");
+        if automatic_batch {
+            values.shift_remove("batch");
+        }
         let values = TrainSettings::parse(&values).map_err(|errors| {
             let line = |error: &nasgen_modules::Error| {
                 let help = error.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
@@ -118,7 +124,7 @@ impl SettingFlags {
             };
             Failure::usage(errors.iter().map(line).collect::<Vec<_>>().join("\nerror: "))
         })?;
-        Ok(Settings { values, origins })
+        Ok(Settings { values, origins, automatic_batch })
     }
 }
 

@@ -2,18 +2,22 @@
 
 use super::Prepared;
 use crate::{
-    data::{Images, Source},
+    data::{Images, Partition, Source},
     evaluation::{Interval, Metrics},
+    network::Network,
     numbers::{grouped, short},
-    train::{Best, Summary},
+    train::{Best, RunConfig, Summary},
 };
 use serde_json::{Value, json};
 
 pub(super) fn headline(Prepared { config, network, parts, folder, .. }: &Prepared) -> String {
+    format!("{}\nrun     {}", data_and_model(config, network, parts), folder.path().display())
+}
+
+pub(super) fn data_and_model(config: &RunConfig, network: &Network, parts: &Partition) -> String {
     format!(
         "data    {}: {} training and {} validation images, {} classes; decoded, they take {}B of memory\n\
-         model   {}: {} parameters, {} MACs on {}\n\
-         run     {}",
+         model   {}: {} parameters, {} MACs on {}",
         parts.name,
         grouped(parts.train.len() as u64),
         grouped(parts.validation.len() as u64),
@@ -23,7 +27,6 @@ pub(super) fn headline(Prepared { config, network, parts, folder, .. }: &Prepare
         grouped(network.params()),
         short(network.macs()),
         network.input,
-        folder.path().display(),
     )
 }
 
