@@ -287,8 +287,9 @@ fn sleeper() {
         panic!("no trial to begin");
     };
     worker.storage.report(&lease, &[(1, 0.5)], &Attributes::new()).unwrap();
-    // Stopped here, until the lease is long over.
+    // Stopped here, until the lease is long over; the signal may take a moment to reach this thread.
     kill(Pid::this(), Signal::SIGSTOP).unwrap();
+    thread::sleep(Duration::from_millis(500));
     for answer in [
         worker.storage.report(&lease, &[(2, 0.75)], &Attributes::new()),
         worker.storage.finish(&lease, State::Complete, &[0.75], &Attributes::new()),
@@ -302,7 +303,9 @@ fn stop_a_worker(database: &Database) {
     let mut storage = database.connect();
     let (id, _) = storage.study("faults").unwrap().unwrap();
     let mut sleeper = search.start("faults::sleeper");
+    let begun = Instant::now();
     let lease = loop {
+        assert!(begun.elapsed().as_secs() < 60, "the lease of a stopped worker never ends");
         match storage.begin(id, "other", LEASE, Some(0)).unwrap() {
             Some(Work::Abandoned(lease, trial)) if !trial.reports.is_empty() => break lease,
             Some(Work::Abandoned(..)) => panic!("the machine is too slow for a lease of a second"),

@@ -14,6 +14,13 @@ def number(value):
     return value if value == value and abs(value) != float("inf") else str(value)
 
 
+def plain(value):
+    """The same within maps."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return number(value) if isinstance(value, float) else value
+
+
 trials = [
     {
         "number": trial.number,
@@ -33,7 +40,7 @@ print(
         {
             "directions": [direction.name for direction in study.directions],
             "names": study.metric_names,
-            "user": study.user_attrs,
+            "user": plain(study.user_attrs),
             "best": sorted(trial.number for trial in study.best_trials),
             "trials": trials,
         }
