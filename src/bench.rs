@@ -1,7 +1,7 @@
 //! How fast an executor runs a network.
 
 use crate::{
-    data::Batch,
+    data::{Augmentation, Batch, Images, Normalisation, ahead, permutation, training_batch},
     train::{Executor, ExecutorError, Objective, Step},
 };
 use nasgen_modules::{Layers, randomness::Stream};
@@ -83,6 +83,66 @@ pub fn measure(
     };
     steps(duration / 5, 1)?;
     Ok(Timing { step_ms: steps(duration, 3)? })
+}
+
+/// Training from images beside training on one batch of noise, measured in turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DataTiming {
+    /// Images per second where a batch of noise is there already.
+    pub synthetic: f64,
+    /// Images per second where each batch is augmented and normalised before it is learnt from.
+    pub data: f64,
+}
+
+impl DataTiming {
+    /// How many of the images per second the data cost: 0.15 for 15 %. Below 0 where chance decides.
+    pub fn loss(&self) -> f64 {
+        1.0 - self.data / self.synthetic
+    }
+}
+
+/// Seconds of steps before the other kind has its turn.
+const TURN: f64 = 0.5;
+
+/// Times trainings for `duration` each: in turn some steps on `batch`, and as many on batches of `images`
+/// that are made as a training makes them.
+///
+/// # Errors
+/// When the executor fails.
+pub fn measure_data(
+    executor: &mut dyn Executor,
+    batch: &Batch,
+    (images, normalisation, augmentation): (&Images, &Normalisation, &Augmentation),
+    classes: usize,
+    duration: Duration,
+) -> Result<DataTiming, ExecutorError> {
+    let size = batch.labels.len();
+    let first = measure(executor, batch, classes, Mode::Train, duration / 10)?;
+    let steps = ((TURN * 1e3 / first.median_ms()) as usize).max(2);
+    let objective = Objective::cross_entropy(classes, 0.0);
+    // Small enough for the weights to stay finite, whatever the network.
+    let step = |executor: &mut dyn Executor, batch: &Batch| {
+        executor.train_step(batch, &Step::alone(0, 1e-4, &objective)).map(|_| ())
+    };
+    let (mut synthetic, mut data, mut turns) = (Duration::ZERO, Duration::ZERO, 0);
+    while turns < 2 || data < duration {
+        let began = Instant::now();
+        (0..steps).try_for_each(|_| step(executor, batch))?;
+        synthetic += began.elapsed();
+
+        let began = Instant::now();
+        let order = permutation(images.len(), 0, turns);
+        let make = |step: usize| {
+            let indices: Vec<usize> =
+                (step * size..(step + 1) * size).map(|place| order[place % order.len()]).collect();
+            training_batch(images, &indices, normalisation, augmentation, 0, turns)
+        };
+        ahead(0..steps, make, |next| std::iter::from_fn(next).try_for_each(|batch| step(executor, &batch)))?;
+        data += began.elapsed();
+        turns += 1;
+    }
+    let rate = |time: Duration| (turns as usize * steps * size) as f64 / time.as_secs_f64();
+    Ok(DataTiming { synthetic: rate(synthetic), data: rate(data) })
 }
 
 #[cfg(test)]

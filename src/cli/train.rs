@@ -1,10 +1,19 @@
 //! `nasgen train`: a network learns from images.
 
 mod build;
+mod configuration;
+mod executors;
+mod failures;
 mod folds;
+mod images;
 mod memory;
 mod resume;
 mod settings;
+mod summary;
+
+pub(super) use executors::{ExecutorName, executor, executor_failure, note_reference};
+pub(super) use images::sides;
+pub(super) use settings::value as setting;
 
 use super::{
     device,
@@ -15,32 +24,28 @@ use super::{
     show::{input_shape, parse_input, plan},
 };
 use crate::{
-    data::{
-        DataError, Dataset, Fit, ImageFormat, Images, Normalisation, Partition, Source, SplitFile, UnknownFit, preview,
-    },
-    engine,
-    evaluation::{Interval, Metrics},
+    data::{Fit, Normalisation, Partition, Source, preview},
     network::Network,
-    numbers::{grouped, short},
-    reference::{Mode, Reference},
-    spec::{Diagnostic, ModelSpec, SourceText, TrainSettings, yaml},
+    spec::{ModelSpec, SourceText},
     train::{
-        self, Best, Checkpoint, Description, Divergence, Executor, Job, OptimizerRule, Origin, Problem, RunConfig,
-        RunFolder, RunFolderError, Summary, TrainError, TrainingData,
+        self, Checkpoint, Description, Executor, Job, OptimizerRule, Origin, RunConfig, RunFolder, Summary, TrainError,
+        TrainingData,
     },
     weights::Weights,
 };
-use candle_core::Device;
 use clap::ValueEnum;
+use configuration::{SettingsFile, effective};
+use failures::{diverged, stopped};
 use folds::Folds;
-use nasgen_modules::{Blocks, Shape, nearest};
-use serde_json::{Map, Value, json};
-use settings::{SettingFlags, Settings};
+use images::{check_batch, load, partition};
+use nasgen_modules::Blocks;
+use serde_json::json;
+use settings::SettingFlags;
 use std::{
     collections::BTreeMap,
-    fmt,
     path::{Path, PathBuf},
 };
+use summary::{headline, report, to_json};
 
 /// Train a network on images.
 ///
@@ -105,22 +110,6 @@ pub(super) struct Arguments {
     /// need not be the same to the bit.
     #[arg(long, requires = "resume")]
     allow_different_build: bool,
-}
-
-/// The executors that a user can name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum ExecutorName {
-    Engine,
-    Reference,
-}
-
-impl fmt::Display for ExecutorName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Engine => "engine",
-            Self::Reference => "reference",
-        })
-    }
 }
 
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
@@ -201,98 +190,6 @@ fn write_settings(
     Ok(folder.write("config.yaml", &config.to_yaml(origins))?)
 }
 
-/// All settings of a run that begins, and where those that are not the default came from.
-fn effective(
-    arguments: &Arguments,
-    file: &SettingsFile,
-    path: &Path,
-    settings: Settings,
-) -> Result<(RunConfig, BTreeMap<String, Origin>), Failure> {
-    let mut origins = settings.origins;
-    let mut choose = |name: &str, flag: Option<String>| {
-        let (value, origin) = match flag {
-            Some(flag) => (Some(flag), Origin::Flag),
-            None => (file.text(name), Origin::File),
-        };
-        if value.is_some() {
-            origins.insert(name.to_owned(), origin);
-        }
-        value
-    };
-    let text = |path: &PathBuf| path.display().to_string();
-    let data = choose("data", arguments.data.as_ref().map(Source::to_string)).unwrap_or_else(|| "synthetic".into());
-    let fit = choose("fit", arguments.fit.map(|fit| fit.to_string()));
-    let device = choose("device", arguments.device.clone()).unwrap_or_else(|| "cpu".into());
-    let executor = choose("executor", arguments.executor.map(|name| name.to_string()));
-    let (split, subset) =
-        (choose("split", arguments.split.as_ref().map(text)), choose("subset", arguments.subset.clone()));
-    let kfold = choose("kfold", arguments.kfold.map(|folds| folds.to_string()));
-    let wrong = |name: &str, problem: String| Failure::usage(format!("{name}: {problem}"));
-    let fit =
-        fit.map(|fit| fit.parse().map_err(|problem: UnknownFit| wrong("fit", problem.to_string()))).transpose()?;
-    let fastest = if device == "cpu" { ExecutorName::Engine } else { ExecutorName::Reference };
-    let executor = executor.unwrap_or_else(|| fastest.to_string());
-    ExecutorName::from_str(&executor, false).map_err(|problem| wrong("executor", problem))?;
-    let kfold = kfold.map(|folds| folds.parse().map_err(|_| wrong("kfold", format!("got {folds}")))).transpose()?;
-    let Ok(data) = data.parse::<Source>();
-    let config = RunConfig {
-        config: path.display().to_string(),
-        // A resume may be started in another folder.
-        data: data.absolute(),
-        fit: fit.unwrap_or_default(),
-        executor,
-        device,
-        split,
-        subset,
-        kfold,
-        settings: settings.values,
-    };
-    Ok((config, origins))
-}
-
-/// The file of `--config`.
-#[derive(Default)]
-struct SettingsFile {
-    /// All but `train`.
-    values: Map<String, Value>,
-    train: Map<String, Value>,
-}
-
-impl SettingsFile {
-    const KEYS: [&str; 9] = ["config", "data", "fit", "device", "executor", "split", "subset", "kfold", "train"];
-
-    fn read(path: &Path) -> Result<Self, Failure> {
-        let source = SourceText::read(path)?;
-        let yaml = yaml::parse(&source.text).map_err(|diagnostic| source.error(vec![diagnostic]))?;
-        let unknown = |entry: &&yaml::Entry| !Self::KEYS.contains(&entry.key.as_str());
-        if let Some(entry) = yaml.as_map().unwrap_or_default().iter().find(unknown) {
-            let near = nearest(&entry.key, Self::KEYS).map(|near| format!("did you mean `{near}`?"));
-            let diagnostic = Diagnostic::new(format!("unknown setting `{}`", entry.key)).at(entry.key_span).help(near);
-            return Err(source.error(vec![diagnostic]).into());
-        }
-        let Value::Object(mut values) = yaml.to_json() else {
-            return Err(source.error(vec![Diagnostic::new("wanted a map of settings").at(yaml.span)]).into());
-        };
-        let train = match values.shift_remove("train") {
-            Some(Value::Object(train)) => train,
-            _ => Map::new(),
-        };
-        Ok(Self { values, train })
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        match self.values.get(name)? {
-            Value::Null => None,
-            Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        }
-    }
-
-    fn path(&self, name: &str) -> Option<PathBuf> {
-        self.text(name).map(Into::into)
-    }
-}
-
 /// Trains, from the beginning or from a checkpoint on.
 fn go(
     prepared: &Prepared,
@@ -352,116 +249,6 @@ fn go(
     Ok((summary, executor))
 }
 
-/// Says that the engine cannot run the network, where nobody asked for an executor.
-pub(super) fn note_reference(name: Option<ExecutorName>, network: &Network, output: &Output) {
-    if let (None, Some(label)) = (name, network.custom_operation()) {
-        output.note(&format!("`{label}` is a custom operation: the network runs on the reference executor"));
-    }
-}
-
-/// The executor that was asked for, else the fastest that can run on the device.
-pub(super) fn executor(
-    name: Option<ExecutorName>,
-    network: &Network,
-    weights: &Weights,
-    rule: OptimizerRule,
-    seed: u64,
-    device: &Device,
-) -> Result<Box<dyn Executor>, Failure> {
-    let layers = &network.layers;
-    let name = name.or(network.custom_operation().map(|_| ExecutorName::Reference));
-    match (name, device.is_cpu()) {
-        (Some(ExecutorName::Engine), false) => {
-            Err(Failure::usage("--executor engine runs on the CPU; use --executor reference on a GPU"))
-        }
-        (None | Some(ExecutorName::Engine), true) => {
-            let engine = engine::compile(layers, weights, rule, seed);
-            Ok(Box::new(engine.map_err(|error| executor_failure(&error.0))?))
-        }
-        (Some(ExecutorName::Reference), _) | (None, false) => {
-            let reference = Reference::new(layers, weights, rule, seed, device);
-            Ok(Box::new(reference.map_err(|error| executor_failure(&error.to_string()))?))
-        }
-    }
-}
-
-fn load(config: &RunConfig, network: &Network, output: &Output) -> Result<Dataset, Failure> {
-    let [channels, height, width] = sides(network)?;
-    let format = ImageFormat { channels, height, width, fit: config.fit };
-    let data = config.data.load(&format)?;
-    data.notes.iter().for_each(|note| output.note(note));
-    check_classes(network, &data)?;
-    Ok(data)
-}
-
-/// Channels, height and width of the images that the network takes.
-fn sides(network: &Network) -> Result<[usize; 3], Failure> {
-    match network.input {
-        Shape::Image { channels, height, width } => Ok([channels, height, width]),
-        _ => Err(Failure::usage("the network takes no images")),
-    }
-}
-
-fn check_classes(network: &Network, data: &Dataset) -> Result<(), Failure> {
-    let wanted = data.classes.len();
-    match network.classes() {
-        None => Err(Failure::usage(format!(
-            "the network ends in an image of {}, not in class scores; end it with GlobalAvgPool, Flatten and Linear",
-            network.layers.output(),
-        ))),
-        Some(classes) if classes != wanted => Err(Failure::usage(format!(
-            "the network gives {classes} class scores, but {} has {wanted} classes; \
-             --classes {wanted} replaces the last layer if it is a Linear or a FixedConv",
-            data.name,
-        ))),
-        Some(_) => Ok(()),
-    }
-}
-
-/// The images to learn from and to measure on.
-fn partition(data: Dataset, config: &RunConfig, output: &Output) -> Result<Partition, Failure> {
-    let settings = &config.settings;
-    let parts = match &config.split {
-        Some(path) => Partition::by(&SplitFile::read(Path::new(path))?, data, false)?,
-        None => Partition::of(data, settings.val, settings.seed),
-    };
-    let parts = subset(parts, config)?;
-    if parts.left_out > 0 {
-        output.note(&format!("{} images are left out", grouped(parts.left_out as u64)));
-    }
-    if parts.train.is_empty() {
-        return Err(Failure::new(Kind::Data, "no image is left to learn from"));
-    }
-    let counts = parts.validation.class_counts(parts.classes.len());
-    let unmeasured = parts.classes.iter().zip(counts).filter(|(_, count)| *count == 0);
-    let unmeasured: Vec<&str> = unmeasured.map(|(class, _)| class.as_str()).collect();
-    if parts.validation.is_empty() {
-        let message = format!("no image is left for validation; raise --val (now {})", settings.val);
-        return Err(Failure::new(Kind::Data, message));
-    }
-    if !unmeasured.is_empty() {
-        output.note(&format!("no validation image of {}: the measures say nothing of it", unmeasured.join(", ")));
-    }
-    Ok(parts)
-}
-
-fn subset(parts: Partition, config: &RunConfig) -> Result<Partition, Failure> {
-    let Some(text) = &config.subset else { return Ok(parts) };
-    let subset = text.parse().map_err(|problem| Failure::usage(format!("--subset: {problem}")))?;
-    Ok(parts.with_subset(subset, config.settings.seed))
-}
-
-/// A norm cannot learn from one value; that would show only in the first step.
-fn check_batch(network: &Network, parts: &Partition, settings: &TrainSettings) -> Result<(), Failure> {
-    match network.norm_of_one_value() {
-        Some(norm) if settings.batch.min(parts.train.len()) < 2 => Err(Failure::usage(format!(
-            "the norm `{norm}` sees one pixel of an image, so a batch of one gives it one value per channel; \
-             raise --batch, or --input"
-        ))),
-        _ => Ok(()),
-    }
-}
-
 fn make_folder(arguments: &Arguments, config: &Path) -> Result<RunFolder, Failure> {
     match &arguments.run {
         Some(path) => Ok(RunFolder::create(path)?),
@@ -470,139 +257,5 @@ fn make_folder(arguments: &Arguments, config: &Path) -> Result<RunFolder, Failur
             let name = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             Ok(RunFolder::create_in(Path::new("runs"), &format!("{time}-{name}"))?)
         }
-    }
-}
-
-fn headline(Prepared { config, network, parts, folder, .. }: &Prepared) -> String {
-    format!(
-        "data    {}: {} training and {} validation images, {} classes\n\
-         model   {}: {} parameters, {} MACs on {}\n\
-         run     {}",
-        parts.name,
-        grouped(parts.train.len() as u64),
-        grouped(parts.validation.len() as u64),
-        parts.classes.len(),
-        config.config,
-        grouped(network.params()),
-        short(network.macs()),
-        network.input,
-        folder.path().display(),
-    )
-}
-
-fn report(summary: &Summary, Prepared { config, folder, parts, .. }: &Prepared) -> String {
-    let Summary { best, epochs, images_per_second, seconds } = summary;
-    let run = folder.path().display();
-    let interval = interval(best.validation.accuracy, &parts.validation);
-    // The run's own model has what --classes and --input changed.
-    let model = quoted(&format!("{run}/model.yaml"));
-    let more = if matches!(config.data, Source::Synthetic) {
-        format!("nasgen train {model} --data FOLDER_OF_YOUR_IMAGES --classes N")
-    } else {
-        format!("nasgen train {model} --data {} --epochs {}", quoted(&config.data.to_string()), epochs * 2)
-    };
-    format!(
-        "best    epoch {} of {epochs}: validation accuracy {:.1} % (95 % interval {:.1} to {:.1}), macro-F1 {:.3}, loss {:.3}\n\
-         time    {seconds:.0} s, {images_per_second:.0} images per second\n\
-         files   {run}: best.safetensors, last.safetensors, results.csv, split.csv, model.yaml, config.yaml\n\
-         next:   {more}\n\
-         \x20       nasgen eval {} · nasgen show {model}",
-        best.epoch,
-        best.validation.accuracy * 100.0,
-        interval.low * 100.0,
-        interval.high * 100.0,
-        best.validation.macro_f1,
-        best.validation.loss,
-        quoted(&run.to_string()),
-    )
-}
-
-fn best_json(best: &Best, validation: &Images) -> Value {
-    let Metrics { accuracy, macro_f1, loss } = best.validation;
-    json!({
-        "epoch": best.epoch,
-        "accuracy": accuracy,
-        "macro_f1": macro_f1,
-        "loss": loss,
-        "interval": interval(accuracy, validation),
-    })
-}
-
-fn interval(accuracy: f64, images: &Images) -> Interval {
-    let count = images.len() as f64;
-    Interval::of((accuracy * count).round() as u64, images.len() as u64)
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &str) -> String {
-    let plain = path.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
-    if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
-}
-
-fn to_json(summary: &Summary, prepared: &Prepared) -> Value {
-    let Prepared { config, network, parts, folder, .. } = prepared;
-    json!({
-        "run": folder.path(),
-        "epochs": summary.epochs,
-        "params": network.params(),
-        "macs": network.macs(),
-        "device": config.device,
-        "executor": config.executor,
-        "train_images": parts.train.len(),
-        "val_images": parts.validation.len(),
-        "best": best_json(&summary.best, &parts.validation),
-        "images_per_second": summary.images_per_second,
-        "seconds": summary.seconds,
-    })
-}
-
-/// What became NaN or infinite, in which layer first, and what to do.
-fn diverged(divergence: &Divergence, executor: &mut dyn Executor, prepared: &Prepared) -> Failure {
-    let Prepared { network, folder, config, .. } = prepared;
-    let layer = executor.weights().ok().and_then(|weights| {
-        let (rule, seed) = (OptimizerRule::of(&config.settings), config.settings.seed);
-        let mut reference = Reference::new(&network.layers, &weights, rule, seed, &Device::Cpu).ok()?;
-        let mode = match divergence.problem {
-            Problem::Loss(_) => Mode::Training { step: divergence.index },
-            Problem::ValidationLoss(_) | Problem::Weights => Mode::Evaluation,
-        };
-        reference.first_bad_layer(&divergence.batch, mode).ok()?
-    });
-    let layer = match layer {
-        Some(layer) => format!("the first layer with a bad value is `{}`: its {}", layer.label, layer.what),
-        None => "every layer alone gives finite values, but large ones".into(),
-    };
-    let message = format!(
-        "{divergence}; {layer}; try --lr {:.0e}. The last good weights are in {}",
-        divergence.learning_rate / 10.0,
-        folder.path().join("last.safetensors").display(),
-    );
-    Failure::new(Kind::Diverged, message)
-}
-
-fn stopped(error: &TrainError, kind: Kind, folder: &RunFolder) -> Failure {
-    let run = quoted(&folder.path().display().to_string());
-    Failure::new(kind, format!("{error} and saved; go on with: nasgen train --resume {run}"))
-}
-
-pub(super) fn executor_failure(message: &str) -> Failure {
-    let out_of_memory = message.to_lowercase().contains("out of memory") || message.contains("OUT_OF_MEMORY");
-    let kind = if out_of_memory { Kind::OutOfMemory } else { Kind::Failed };
-    Failure::new(kind, message)
-}
-
-impl From<DataError> for Failure {
-    fn from(error: DataError) -> Self {
-        Self::new(Kind::Data, error.to_string())
-    }
-}
-
-impl From<RunFolderError> for Failure {
-    fn from(error: RunFolderError) -> Self {
-        let kind = match error {
-            RunFolderError::NotEmpty(_) | RunFolderError::NoRun { .. } | RunFolderError::InUse(_) => Kind::Usage,
-            RunFolderError::Write { .. } | RunFolderError::Weights(_) => Kind::Failed,
-        };
-        Self::new(kind, error.to_string())
     }
 }

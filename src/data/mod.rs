@@ -6,6 +6,7 @@
 //! shifted and mirrored ([`training_batch`]). What was changed or skipped on the way in is said in
 //! [`Dataset::notes`]. A user's folder is only ever read.
 
+mod ahead;
 pub mod augment;
 mod batch;
 mod cifar;
@@ -29,6 +30,7 @@ mod survey;
 mod synthetic;
 mod tally;
 
+pub use ahead::ahead;
 pub use batch::{Augmentation, Batch, evaluation_batch, training_batch};
 pub use error::DataError;
 pub use format::{Fit, ImageFormat, UnknownFit};

@@ -2,7 +2,11 @@
 
 mod checkpoint;
 mod description;
+mod error;
+mod job;
 mod objective;
+mod observer;
+mod ranking;
 mod run_config;
 mod run_folder;
 mod schedule;
@@ -10,13 +14,14 @@ mod session;
 
 pub use checkpoint::{Best, Checkpoint, Progress};
 pub use description::Description;
+pub use error::{Divergence, Problem, TrainError};
+pub use job::{Job, TrainingData, augmentation};
 pub use objective::{Objective, ObjectiveKind};
+pub use observer::{EpochReport, Observer, StepReport, Summary};
 pub use run_config::{Origin, RunConfig, with_epochs};
 pub use run_folder::{RunFolder, RunFolderError};
 pub use schedule::{Plateau, Schedule, steps_per_epoch};
-pub use session::{
-    Divergence, EpochReport, Job, Observer, Problem, StepReport, Summary, TrainError, TrainingData, augmentation, train,
-};
+pub use session::train;
 
 use crate::{
     data::Batch,
@@ -26,7 +31,7 @@ use crate::{
 
 /// Runs a network: forward, backward and the optimizer's step. Executors do not know each other;
 /// tests hold them to the same numbers.
-pub trait Executor {
+pub trait Executor: Send {
     /// What `--executor` calls it.
     fn name(&self) -> &'static str;
 

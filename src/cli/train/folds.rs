@@ -1,8 +1,12 @@
 //! `nasgen train --kfold`: one run for each part of the images.
 
 use super::{
-    ExecutorName, Prepared, best_json, check_batch, executor, executor_failure, go, memory, quoted, resume::go_on,
-    subset, write_settings,
+    ExecutorName, Prepared, executor, executor_failure, go,
+    images::{check_batch, subset},
+    memory,
+    resume::go_on,
+    summary::{best_json, quoted},
+    write_settings,
 };
 use crate::{
     cli::{

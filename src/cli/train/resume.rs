@@ -1,6 +1,11 @@
 //! `nasgen train --resume`: a training goes on.
 
-use super::{Arguments, Folds, Prepared, build, go, load, memory, report, to_json};
+use super::{
+    Arguments, Folds, Prepared, build, go,
+    images::load,
+    memory,
+    summary::{report, to_json},
+};
 use crate::{
     cli::{
         failure::{Failure, Kind},

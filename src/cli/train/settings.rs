@@ -166,7 +166,7 @@ fn environment() -> Result<Vec<(&'static str, String)>, Failure> {
 }
 
 /// A flag's text means what it would mean in YAML; a list needs no brackets.
-fn value(name: &str, text: &str) -> Value {
+pub(in crate::cli) fn value(name: &str, text: &str) -> Value {
     let is_list = FLAGS.iter().any(|flag| flag.is_list && flag.setting == name) && !text.starts_with('[');
     let text = if is_list { format!("[{text}]") } else { text.to_owned() };
     let parsed = match text.starts_with(['[', '{']) {
