@@ -13,6 +13,7 @@ pub mod network;
 pub mod numbers;
 pub mod reference;
 pub mod report;
+pub mod search;
 pub mod space;
 pub mod spec;
 pub mod train;
