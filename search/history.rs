@@ -23,4 +23,9 @@ impl<'a> History<'a> {
     pub fn complete(self) -> impl Iterator<Item = &'a Trial> {
         self.in_states(&[State::Complete])
     }
+
+    /// The values of a trial that has them, so that less is better.
+    pub fn losses(self, trial: &Trial) -> Vec<f64> {
+        self.objectives.iter().zip(&trial.values).map(|(own, value)| own.direction.to_minimize(*value)).collect()
+    }
 }

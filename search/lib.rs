@@ -5,18 +5,29 @@
 //! which trials to stop, to set aside and to take up again. Random numbers of trial n are a function of the
 //! study's seed and n, never of the worker, so that a search repeats.
 
+mod draws;
+mod encoding;
+#[cfg(test)]
+mod fixtures;
 mod history;
+mod normal;
 mod objective;
+pub mod pareto;
+mod parzen;
 mod pruner;
 mod random;
+mod rungs;
 mod sampler;
+mod settings;
 mod space;
+mod standing;
 mod trial;
 
 pub use history::History;
 pub use objective::{Direction, Objective};
-pub use pruner::{Pruner, Verdict};
+pub use pruner::{Pruner, PrunerKind, Verdict, pruner, pruners};
 pub use random::{RandomDraw, random_value, weighted_index};
-pub use sampler::{NoCandidate, Sampler};
+pub use sampler::{MAX_ATTEMPTS, NoCandidate, Sampler, SamplerKind, sampler, samplers};
+pub use settings::SettingError;
 pub use space::{Candidate, Rejection, SearchSpace};
 pub use trial::{Attributes, Param, State, Trial};

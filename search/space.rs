@@ -1,7 +1,8 @@
 //! What can be drawn, as samplers see it.
 
-use crate::Param;
-use nasgen_modules::Draw;
+use crate::{Attributes, Param, Trial};
+use nasgen_modules::{Draw, real};
+use serde_json::{Map, Value};
 
 /// Something that could be trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,21 @@ pub struct Candidate {
     /// What would be computed: equal identities train equally, however they were drawn. The compiled network
     /// and the effective settings of its training.
     pub identity: String,
+    /// What else is known before training, by name, such as parameters and multiply-adds (`params`, `macs`):
+    /// hints for samplers, whether it is an objective or not.
+    pub costs: Vec<(String, f64)>,
+}
+
+impl Candidate {
+    /// What a trial of this candidate keeps of it in [`Trial::system`], where samplers look for it.
+    pub fn attributes(&self) -> Attributes {
+        let costs: Map<String, Value> = self.costs.iter().map(|(name, cost)| (name.clone(), real(*cost))).collect();
+        Attributes::from([
+            (Trial::IDENTITY.to_owned(), Value::from(self.identity.clone())),
+            (Trial::COSTS.to_owned(), Value::Object(costs)),
+            (Trial::KNOWN.to_owned(), self.known.iter().map(|known| known.map_or(Value::Null, real)).collect()),
+        ])
+    }
 }
 
 /// Why a draw gives nothing to train.

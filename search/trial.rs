@@ -67,6 +67,40 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// Where [`Self::system`] holds the [identity](crate::Candidate::identity): text.
+    pub const IDENTITY: &str = "nasgen:identity";
+    /// Where [`Self::system`] holds [what is known](crate::Candidate::known) of the objectives: a list with `null`
+    /// for the others.
+    pub const KNOWN: &str = "nasgen:known";
+    /// Where [`Self::system`] holds the [costs](crate::Candidate::costs): numbers by name.
+    pub const COSTS: &str = "nasgen:costs";
+
+    /// What it computes, if nasgen drew it.
+    pub fn identity(&self) -> Option<&str> {
+        self.system.get(Self::IDENTITY)?.as_str()
+    }
+
+    /// The objectives that were known of it before training; empty if nasgen did not draw it.
+    pub fn known(&self) -> Vec<Option<f64>> {
+        self.system.get(Self::KNOWN).and_then(Value::as_array).into_iter().flatten().map(Value::as_f64).collect()
+    }
+
+    /// What was known of it before training, by name; empty if nasgen did not draw it.
+    pub fn costs(&self) -> impl Iterator<Item = (&str, f64)> {
+        let costs = self.system.get(Self::COSTS).and_then(Value::as_object);
+        costs.into_iter().flatten().filter_map(|(name, cost)| Some((name.as_str(), cost.as_f64()?)))
+    }
+
+    /// By how much it breaks constraints, summed; 0 if it keeps them all. They stand as Optuna has them: above 0
+    /// is broken, in `constraints` a list, in `constraints:NAME` (5.0) a number.
+    pub fn violation(&self) -> f64 {
+        let listed = self.system.get("constraints").and_then(Value::as_array).into_iter().flatten();
+        let named =
+            self.system.range("constraints:".to_owned()..).take_while(|(key, _)| key.starts_with("constraints:"));
+        let all = listed.chain(named.map(|(_, value)| value)).filter_map(Value::as_f64);
+        all.filter(|violation| *violation > 0.0).sum()
+    }
+
     /// The param called `name`, if this trial drew it.
     pub fn param(&self, name: &str) -> Option<&Param> {
         self.params.iter().find(|param| param.name == name)

@@ -1,0 +1,85 @@
+//! Which trials are better than which.
+
+use crate::{History, State, Trial, pareto};
+
+/// What a trial is to a sampler that learns from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// It has its values, and keeps the constraints.
+    Complete,
+    /// It was stopped early, or is set aside: its last report is known.
+    Curtailed,
+    /// It breaks a constraint.
+    Infeasible,
+    /// It is being trained: only what was drawn is known.
+    Running,
+}
+
+impl Evidence {
+    /// What `trial` is; `None` if nothing can be learnt from it.
+    pub(crate) fn of(trial: &Trial) -> Option<Self> {
+        match trial.state {
+            State::Running if !trial.paused => Some(Self::Running),
+            State::Fail | State::Waiting => None,
+            _ if trial.violation() > 0.0 => Some(Self::Infeasible),
+            State::Complete => Some(Self::Complete),
+            _ => Some(Self::Curtailed),
+        }
+    }
+}
+
+/// The trials that something can be learnt from, but for `number`, in order.
+pub(crate) fn informative(history: History<'_>, number: u64) -> Vec<&Trial> {
+    let others = history.trials.iter().filter(|trial| trial.number != number);
+    others.filter(|trial| Evidence::of(trial).is_some()).collect()
+}
+
+/// How far a trial that did not end came, and how it stood there: less is better. The last report of the first
+/// objective at the last step; a NaN is worst there, and no report worst of all.
+pub(crate) fn progress(history: History<'_>, trial: &Trial) -> (f64, f64) {
+    match trial.reports.last() {
+        Some((step, value)) if value.is_nan() => (-(*step as f64), f64::INFINITY),
+        Some((step, value)) => (-(*step as f64), history.objectives[0].direction.to_minimize(*value)),
+        None => (1.0, 0.0),
+    }
+}
+
+/// The best first: what has its values by them (several objectives: by rank of domination, within a rank the
+/// lonelier first), then what was stopped early, the farther the better, then what breaks constraints, the
+/// less the better. Running trials are left out. Ties keep the order of the numbers.
+pub(crate) fn best_first<'a>(history: History<'_>, trials: &[&'a Trial]) -> Vec<&'a Trial> {
+    let of = |wanted: Evidence| trials.iter().copied().filter(move |trial| Evidence::of(trial) == Some(wanted));
+    let complete: Vec<&Trial> = of(Evidence::Complete).collect();
+    let mut ordered: Vec<&Trial> = order(history, &complete).into_iter().map(|index| complete[index]).collect();
+    let mut curtailed: Vec<&Trial> = of(Evidence::Curtailed).collect();
+    curtailed.sort_by(|one, other| {
+        let (one, other) = (progress(history, one), progress(history, other));
+        one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1))
+    });
+    let mut infeasible: Vec<&Trial> = of(Evidence::Infeasible).collect();
+    infeasible.sort_by(|one, other| one.violation().total_cmp(&other.violation()));
+    ordered.extend(curtailed);
+    ordered.extend(infeasible);
+    ordered
+}
+
+/// Places of complete trials, the best first.
+fn order(history: History<'_>, trials: &[&Trial]) -> Vec<usize> {
+    let losses: Vec<Vec<f64>> = trials.iter().map(|trial| history.losses(trial)).collect();
+    let mut places: Vec<usize> = (0..trials.len()).collect();
+    if history.objectives.len() == 1 {
+        places.sort_by(|one, other| losses[*one][0].total_cmp(&losses[*other][0]));
+        return places;
+    }
+    let ranks = pareto::ranks(&losses, losses.len());
+    let mut loneliness = vec![0.0; losses.len()];
+    for rank in 0..=ranks.iter().copied().max().unwrap_or(0) {
+        let members: Vec<usize> = (0..losses.len()).filter(|index| ranks[*index] == rank).collect();
+        let points: Vec<&[f64]> = members.iter().map(|index| losses[*index].as_slice()).collect();
+        for (index, distance) in members.iter().zip(pareto::crowding_distances(&points)) {
+            loneliness[*index] = distance;
+        }
+    }
+    places.sort_by(|one, other| ranks[*one].cmp(&ranks[*other]).then(loneliness[*other].total_cmp(&loneliness[*one])));
+    places
+}
