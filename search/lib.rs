@@ -9,6 +9,7 @@ mod draws;
 mod encoding;
 #[cfg(test)]
 mod fixtures;
+mod gain;
 mod history;
 mod normal;
 mod objective;
@@ -21,6 +22,7 @@ mod sampler;
 mod settings;
 mod space;
 mod standing;
+mod surrogate;
 mod trial;
 
 pub use history::History;

@@ -83,3 +83,45 @@ fn order(history: History<'_>, trials: &[&Trial]) -> Vec<usize> {
     places.sort_by(|one, other| ranks[*one].cmp(&ranks[*other]).then(loneliness[*other].total_cmp(&loneliness[*one])));
     places
 }
+
+/// The losses that each trial came to, or may be expected to have come to, with how uncertain they are: a variance
+/// of normal scores beside that of a complete trial. What was stopped early counts as the complete trials did that
+/// stood as it did at its last step; what breaks constraints, as the worst.
+pub(crate) fn final_losses(history: History<'_>, trials: &[&Trial]) -> Vec<(Vec<f64>, f64)> {
+    const CURTAILED: f64 = 0.3;
+    let complete: Vec<&Trial> =
+        trials.iter().copied().filter(|trial| Evidence::of(trial) == Some(Evidence::Complete)).collect();
+    let worst = |place: usize| complete.iter().map(|trial| history.losses(trial)[place]).fold(f64::NEG_INFINITY, f64::max);
+    let known_loss = |trial: &Trial, place: usize| {
+        let objective = &history.objectives[place];
+        let known = trial.known().get(place).copied().flatten();
+        known.map_or_else(|| worst(place), |value| objective.direction.to_minimize(value))
+    };
+    let of = |trial: &&Trial| match Evidence::of(trial) {
+        Some(Evidence::Complete) => (history.losses(trial), 0.0),
+        Some(Evidence::Curtailed) => {
+            let mut losses: Vec<f64> =
+                (0..history.objectives.len()).map(|place| known_loss(trial, place)).collect();
+            losses[0] = expected_final(history, trial, &complete).unwrap_or_else(|| worst(0));
+            (losses, CURTAILED)
+        }
+        _ => ((0..history.objectives.len()).map(|place| if history.objectives[place].known { known_loss(trial, place) } else { worst(place) }).collect(), CURTAILED),
+    };
+    trials.iter().map(of).collect()
+}
+
+/// What a trial would have come to if it went on as the complete ones that stood like it at its last step; its last
+/// report itself while there are none.
+fn expected_final(history: History<'_>, trial: &Trial, complete: &[&Trial]) -> Option<f64> {
+    let loss = |value: f64| history.objectives[0].direction.to_minimize(value);
+    let &(step, value) = trial.reports.iter().rfind(|(_, value)| value.is_finite())?;
+    let at_step = |other: &&&Trial| other.report_at(step).is_some_and(f64::is_finite);
+    let compared: Vec<&Trial> = complete.iter().filter(at_step).copied().collect();
+    if compared.is_empty() {
+        return Some(loss(value));
+    }
+    let better = compared.iter().filter(|other| other.report_at(step).is_some_and(|own| loss(own) < loss(value))).count();
+    let mut finals: Vec<f64> = compared.iter().map(|other| history.losses(other)[0]).collect();
+    finals.sort_by(f64::total_cmp);
+    Some(finals[better.min(finals.len() - 1)])
+}
