@@ -16,6 +16,7 @@ pub mod numbers;
 pub mod pretrained;
 pub mod reference;
 pub mod report;
+pub mod search;
 pub mod space;
 pub mod spec;
 pub mod tensorboard;
