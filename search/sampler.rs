@@ -52,6 +52,9 @@ pub trait Sampler: Send + Sync {
     fn suggest(&self, history: History<'_>, number: u64, space: &dyn SearchSpace) -> Result<Candidate, NoCandidate>;
 }
 
+/// Makes a sampler called so of a seed and settings.
+type Make = fn(&str, u64, &Map<String, Value>) -> Result<Box<dyn Sampler>, SettingError>;
+
 /// A sampler that can be named.
 #[derive(Clone, Copy, Debug)]
 pub struct SamplerKind {
@@ -61,7 +64,7 @@ pub struct SamplerKind {
     pub summary: &'static str,
     /// Every setting with its default, in order.
     pub defaults: fn() -> Map<String, Value>,
-    make: fn(&str, u64, &Map<String, Value>) -> Result<Box<dyn Sampler>, SettingError>,
+    make: Make,
 }
 
 /// How a sampler is made of its settings and a seed.
@@ -508,6 +511,7 @@ mod tests {
     /// The time that asking takes after many trials, in an optimised build; run with `--ignored --nocapture`.
     #[test]
     #[ignore = "a measurement"]
+    #[expect(clippy::print_stderr, reason = "it says what it measured")]
     fn asking_after_many_trials() {
         for space in [Toy::accuracy(1e9), Toy::with_costs(1e9)] {
             let mut draw = RandomDraw::new(Chance::new(0, "test", 0));

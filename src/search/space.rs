@@ -150,7 +150,7 @@ impl<'a> ModelSpace<'a> {
         let values: Vec<String> = params.iter().map(|param| format!("{}={}", param.name, param.value)).collect();
         let identity = training_identity(&values.join("\n"), &Value::Null, &self.context);
         let known = vec![None; self.objectives.len()];
-        let candidate = Candidate { params, known, identity };
+        let candidate = Candidate { params, known, identity, costs: Vec::new() };
         Proposal { candidate, config: emit(&without_seed(file)), model: None, costs: Attributes::new() }
     }
 
@@ -188,7 +188,8 @@ impl<'a> ModelSpace<'a> {
         if let Some(latency) = self.known_latency(&computed) {
             costs.insert("latency_ms".into(), json!(latency));
         }
-        let candidate = Candidate { params, known, identity };
+        let hints = vec![("params".to_owned(), network.params() as f64), ("macs".to_owned(), network.macs() as f64)];
+        let candidate = Candidate { params, known, identity, costs: hints };
         Ok(Proposal { candidate, config, model: Some(Model { spec, network, settings }), costs })
     }
 
