@@ -173,7 +173,7 @@ fn spellings_aliases_and_older_settings_mean_the_same() {
         GOOD.replace("[16, 3, 2, null, 1, Hardswish]", "[16, 3, 2, [1], 1, \"HardSwish\"]"),
         GOOD.replace("  - [1, Flatten, []]", "  - - 1\n    - 'Flatten'\n    -"),
         GOOD.replace("- [1, GlobalAvgPool, []]", "- &pool [1, GlobalAvgPool, []]"),
-        GOOD.replace("train: {epochs: 60, lr: 0.01}", "EPOCHS: 60\nINIT_LR: 0.01"),
+        GOOD.replace("train: {epochs: 60, lr: 0.01}", "EPOCHS: 60\nINIT_LR: 0.01\nFP16: true"),
         GOOD.replace("  - [1, Linear, [10]]\n", "head:\n  - [1, Linear, [10]]\n"),
     ];
     let plan = |text: &str| {
