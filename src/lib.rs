@@ -15,6 +15,7 @@ pub mod reference;
 pub mod report;
 pub mod space;
 pub mod spec;
+pub mod study;
 pub mod train;
 pub mod weights;
 

@@ -15,6 +15,7 @@ mod progress;
 mod sample;
 mod show;
 mod space;
+mod study;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -45,6 +46,7 @@ const EXAMPLES: &str = "Examples:
   nasgen eval runs/latest                        how good it is
   nasgen predict runs/latest photo.jpg           what it says of an image
   nasgen bench cfg.yml --train                   how fast it trains
+  nasgen study best --max-macs 3M --out best.yml the best network that a search found
   nasgen modules InvertedResidualv3              what a block takes
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 data unusable, 4 training diverged,
@@ -61,6 +63,7 @@ enum Command {
     Check(check::Arguments),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
+    Study(study::Arguments),
 }
 
 /// The program with nasgen's own blocks and `more`: the whole of a crate that adds blocks.
@@ -88,6 +91,7 @@ pub fn main_with(more: &[Block]) -> ExitCode {
             Command::Eval(arguments) => eval::run(&arguments, &blocks, &output),
             Command::Predict(arguments) => predict::run(&arguments, &blocks, &output),
             Command::Space(arguments) => space::run(&arguments, &blocks, &output),
+            Command::Study(arguments) => study::run(&arguments, &output),
             Command::Train(arguments) => train::run(&arguments, &blocks, &output),
         });
     match result {

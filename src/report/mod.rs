@@ -4,10 +4,12 @@ mod blocks;
 mod evaluation;
 mod network;
 mod space;
+mod study;
 mod survey;
 
 pub use blocks::{block_details, block_list};
 pub use evaluation::{answers_csv, evaluation_text};
 pub use network::network_table;
 pub use space::{count_text, space_report};
+pub use study::{best_text, studies_text, study_text};
 pub use survey::survey_text;
