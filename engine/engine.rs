@@ -55,6 +55,26 @@ pub struct StepOutcome {
     pub correct: usize,
 }
 
+/// Chunks whose parts of a filter's gradient wait to be summed.
+const PARTIAL_SUMS: u64 = 8;
+
+/// Bytes that an engine for `layers` holds once it has trained on `images` images at a time and scored as
+/// many: the buffers of its plan, parameters, their gradients in parts and whole, and two moments. `None` for
+/// networks that it cannot run.
+pub fn training_bytes(layers: &Layers, images: usize) -> Option<u64> {
+    if layers.inputs().len() != 1 || layers.nodes().iter().any(|node| matches!(node.primitive, Primitive::Custom(_))) {
+        return None;
+    }
+    let plan = Plan::of(layers, 0);
+    let [training, evaluation] = [&plan.training.buffers, &plan.evaluation.buffers];
+    let length = |buffers: &[usize], index| buffers.get(index).copied().unwrap_or(0);
+    let places = 0..training.len().max(evaluation.len());
+    let values: usize = places.map(|index| length(training, index).max(length(evaluation, index))).sum();
+    let of_parameters = (plan.parameters() as u64).saturating_mul(4 + PARTIAL_SUMS);
+    let of_images = (values as u64).saturating_mul(images as u64);
+    Some(of_images.saturating_add(of_parameters).saturating_mul(size_of::<f32>() as u64))
+}
+
 impl Engine {
     /// Compiles `layers`, which must have one input. `weights` gives the values of a tensor by name,
     /// in PyTorch's order; `seed` decides what is dropped in training.
@@ -98,6 +118,7 @@ impl Engine {
                 let found = find(&weights, &format!("{}.{name}", step.label), values.len())?;
                 values.copy_from_slice(found);
             }
+            step.operation.parameters_changed();
         }
         Ok(())
     }
@@ -160,6 +181,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Says which layers do not learn from now on: `learns_since` gives, for the name of a parameter or of
+    /// a layer, the number of the update from which on it learns, or `None` while it is frozen. What comes
+    /// before a frozen layer must be frozen too. Frozen layers run as in evaluation, and cost no backward
+    /// step. Before the first call all layers learn.
+    pub fn freeze(&mut self, learns_since: impl Fn(&str) -> Option<u64>) {
+        self.plan.slots.iter_mut().for_each(|slot| slot.learns_since = learns_since(&slot.name));
+        self.plan.steps.iter_mut().for_each(|step| step.frozen = learns_since(&step.label).is_none());
+    }
+
     /// Class scores of `images` (images × channels × height × width) in evaluation mode.
     ///
     /// # Errors
@@ -211,6 +241,10 @@ impl Engine {
     /// Moves the parameters, or keeps the gradients until enough batches have come.
     fn update(&mut self, step: &TrainStep<'_>) {
         let Self { optimizer, plan, parameters, parameter_gradients, waiting, .. } = self;
+        for slot in plan.slots.iter().filter(|slot| slot.learns_since.is_none()) {
+            // Of a frozen convolution whose norm learns there is a gradient that nobody asked for.
+            parameter_gradients[slot.range.clone()].fill(0.0);
+        }
         if step.waiting > 0 {
             waiting.iter().zip(&mut *parameter_gradients).for_each(|(sum, gradient)| *gradient += sum);
         }
@@ -228,6 +262,7 @@ impl Engine {
             parameter_gradients.iter_mut().for_each(|gradient| *gradient *= factor);
         }
         optimizer.step(&plan.slots, parameters, parameter_gradients, step.learning_rate);
+        plan.steps.iter_mut().for_each(|step| step.operation.parameters_changed());
     }
 
     /// Stores images pixels × channels; how many there are.
@@ -266,6 +301,7 @@ impl Engine {
         let place = |value: usize| places[value].expect("a value that is read or written has a buffer");
         for step in steps {
             let mut output = std::mem::take(&mut buffers[place(step.output)]);
+            let run = &Run { training: run.training && !step.frozen, ..*run };
             let saved = step.saved.filter(|_| run.training);
             let mut room = saved.map(|saved| std::mem::take(&mut buffers[place(saved)])).unwrap_or_default();
             let value = |value: &usize| buffers[place(*value)].part(run.images * lengths[*value]);
@@ -289,6 +325,9 @@ impl Engine {
         let Plan { steps, lengths, training: Assignment { values, gradients, .. }, .. } = plan;
         let length = |value: usize| run.images * lengths[value];
         let mut written = vec![false; lengths.len()];
+        // What a frozen step gave is given no gradient.
+        let mut gradients = gradients.clone();
+        steps.iter().filter(|step| step.frozen).for_each(|step| gradients[step.output] = None);
         for step in steps.iter_mut().rev() {
             // Nothing reads its output: its parameters' gradients stay 0.
             let Some(place) = gradients[step.output] else { continue };

@@ -54,6 +54,9 @@ pub(crate) trait Operation: Send {
         Rereads::Inputs
     }
 
+    /// The parameters are not those of the last pass any more.
+    fn parameters_changed(&mut self) {}
+
     /// Tensors beside the parameters, by name within the operation: running statistics.
     fn statistics(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
         Vec::new()

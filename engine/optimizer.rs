@@ -61,6 +61,8 @@ pub(crate) struct Optimizer {
 /// A part of the parameters that are treated alike, with what belongs to it.
 struct Part<'a> {
     decays: bool,
+    /// The number of the update from which on they learn.
+    since: u64,
     weights: &'a mut [f32],
     gradients: &'a [f32],
     first: &'a mut [f32],
@@ -86,6 +88,8 @@ impl Optimizer {
         let tasks = tasks(slots, parameters, gradients, &mut self.first, &mut self.second);
         chunks::run(tasks, gradients.len(), |part| {
             let decay = if part.decays { rule.decay() } else { 0.0 };
+            // Steps count from the first one of these parameters.
+            let steps = steps - i32::try_from(part.since).unwrap_or(steps);
             update(rule, steps, decay, learning_rate, part);
         });
     }
@@ -100,18 +104,23 @@ fn tasks<'a>(
     mut second: &'a mut [f32],
 ) -> Vec<Part<'a>> {
     let mut tasks = Vec::new();
-    for run in slots.chunk_by(|one, other| one.decays == other.decays) {
+    let alike = |one: &Slot, other: &Slot| one.decays == other.decays && one.learns_since == other.learns_since;
+    for run in slots.chunk_by(alike) {
         let mut left: usize = run.iter().map(|slot| slot.range.len()).sum();
         while left > 0 {
             let length = left.min(BLOCK);
             left -= length;
-            tasks.push(Part {
+            let part = Part {
                 decays: run[0].decays,
+                since: run[0].learns_since.unwrap_or(0),
                 weights: weights.split_off_mut(..length).expect("the slots cover the parameters"),
                 gradients: gradients.split_off(..length).expect("each parameter has a gradient"),
                 first: first.split_off_mut(..length).expect("each parameter has a moment"),
                 second: second.split_off_mut(..length.min(second.len())).expect("checked by the range"),
-            });
+            };
+            if run[0].learns_since.is_some() {
+                tasks.push(part);
+            }
         }
     }
     tasks

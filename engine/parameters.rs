@@ -10,6 +10,8 @@ pub(crate) struct Slot {
     pub(crate) shape: Vec<usize>,
     pub(crate) range: Range<usize>,
     pub(crate) decays: bool,
+    /// The number of the update from which on it learns; `None` while it is frozen.
+    pub(crate) learns_since: Option<u64>,
     order: Order,
 }
 
@@ -38,7 +40,8 @@ impl Slot {
             _ => Order::Same,
         };
         let decays = spec.role == TensorRole::Parameter { decays: true };
-        Self { name, shape: spec.shape.clone(), range: start..start + length, decays, order }
+        let range = start..start + length;
+        Self { name, shape: spec.shape.clone(), range, decays, learns_since: Some(0), order }
     }
 
     /// Where the engine has the value that PyTorch has at `index`.

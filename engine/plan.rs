@@ -6,7 +6,7 @@ use crate::{
     operation::Operation,
     operations::{
         Activate, AdaptivePool, Add, Arrange, AveragePool, ChannelConvolve, Convolve, Depthwise, Dropout, Filtered,
-        Followers, MaxPool, Normalise, Normaliser, Residual, Scale, Size, Softmax,
+        Followers, MaxPool, Normalise, Normaliser, Residual, Scale, Size, Softmax, Winograd,
     },
     parameters::Slot,
 };
@@ -27,6 +27,8 @@ pub(crate) struct Step {
     pub(crate) saved: Option<usize>,
     /// Its part of the parameters.
     pub(crate) parameters: Range<usize>,
+    /// Whether it runs as in evaluation and gives no gradient.
+    pub(crate) frozen: bool,
     /// Label of the node that owns its running statistics, the first part of their names.
     pub(crate) label: String,
 }
@@ -123,7 +125,7 @@ impl Planner<'_> {
             self.joined.extend(nodes.into_iter().flatten().map(|node| (node, output)));
             inputs.extend(sum.map(|sum| self.value(sum.other)));
         }
-        self.steps.push(Step { operation, inputs, output, saved, parameters, label });
+        self.steps.push(Step { operation, inputs, output, saved, parameters, frozen: false, label });
     }
 
     fn new_value(&mut self, node: &Node) -> usize {
@@ -199,6 +201,8 @@ impl Planner<'_> {
                 let followers = after.map_or_else(Followers::default, |after| self.followers(after, convolution.out));
                 if is_depthwise(&node.primitive) {
                     Box::new(Filtered::new(Depthwise::new(&convolution, input, output), convolution.bias, followers))
+                } else if Winograd::suits(&convolution, input, output) {
+                    Box::new(Filtered::new(Winograd::new(&convolution, input, output), convolution.bias, followers))
                 } else {
                     Box::new(Filtered::new(Convolve::new(&convolution, input, output), convolution.bias, followers))
                 }

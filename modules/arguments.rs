@@ -109,7 +109,9 @@ impl Signature {
             errors.extend(self.put_named(name, value, &mut values).err());
         }
         let absent = |argument: &&Argument| argument.default.is_none() && !values.contains_key(&argument.name);
-        if let Some(missing) = self.arguments.iter().find(absent) {
+        // A name that nothing bears may be the missing one, misspelt: that is one mistake.
+        let has_stranger = named.keys().any(|name| self.arguments.iter().all(|argument| argument.name != *name));
+        if let Some(missing) = self.arguments.iter().find(absent).filter(|_| !has_stranger) {
             let message = format!("missing argument `{}` ({}); {}", missing.name, missing.wanted(), self.takes());
             errors.push(Error::new(Place::Arguments, message));
         }
@@ -159,6 +161,11 @@ impl Argument {
     /// Whether it takes whole numbers only.
     pub fn is_whole(&self) -> bool {
         self.kind() == "integer"
+    }
+
+    /// Whether it takes numbers.
+    pub fn is_number(&self) -> bool {
+        self.schema.get("enum").is_none() && matches!(self.kind(), "integer" | "number")
     }
 
     /// What values it takes: `a whole number from 1 to 2`, `one of ReLU, … or null`.

@@ -16,6 +16,8 @@ pub enum Place {
     Arguments,
     /// The argument of this name.
     Argument(String),
+    /// The row as a whole, because of this step of a block that is data: `MyBlock.layers[2]`.
+    Step(String),
     /// The argument at this position of the list, where no name belongs to it.
     Position(usize),
 }

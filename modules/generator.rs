@@ -21,7 +21,8 @@ pub trait ModuleGenerator: Debug + Serialize + DeserializeOwned + JsonSchema + S
     /// The name in a spec, e.g. `InvertedResidualv3`.
     const NAME: &'static str;
 
-    /// The layers of one copy of the block at `site`. Arithmetic only: no tensor exists yet.
+    /// The layers of one copy of the block at `site`. Arithmetic only: no tensor exists yet. Of
+    /// `site.copy` only being the first or the last may matter: copies between them are alike.
     fn layers(&self, site: &Site) -> Result<Layers>;
 
     /// Draws arguments. What may be drawn depends on the space, the name and the site's role

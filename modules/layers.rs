@@ -98,6 +98,41 @@ impl Layers {
         self.output
     }
 
+    /// The same graph with stochastic depth (Huang et al. 2016) that grows with the depth: of L residual sums the
+    /// l-th, counted from 1, drops its branch with probability `rate` · l / L; one that has a probability of its
+    /// own keeps it. A residual sum is one of two values of which the first is on the way to the second. `None`
+    /// where there is no such sum.
+    #[must_use]
+    pub fn with_stochastic_depth(mut self, rate: f64) -> Option<Self> {
+        let sums: Vec<usize> = (0..self.nodes.len()).filter(|node| self.is_residual_sum(*node)).collect();
+        for (index, node) in sums.iter().enumerate() {
+            if let Primitive::Add { drop } = &mut self.nodes[*node].primitive
+                && *drop == 0.0
+            {
+                *drop = rate * (index + 1) as f64 / sums.len() as f64;
+            }
+        }
+        (!sums.is_empty()).then_some(self)
+    }
+
+    fn is_residual_sum(&self, node: usize) -> bool {
+        let Node { primitive: Primitive::Add { .. }, inputs, .. } = &self.nodes[node] else { return false };
+        let [trunk, branch] = inputs[..] else { return false };
+        let mut ahead = vec![branch];
+        let mut seen = vec![false; self.nodes.len()];
+        while let Some(source) = ahead.pop() {
+            if let Source::Node(node) = source
+                && !std::mem::replace(&mut seen[node], true)
+            {
+                if self.nodes[node].inputs.contains(&trunk) {
+                    return true;
+                }
+                ahead.extend(&self.nodes[node].inputs);
+            }
+        }
+        false
+    }
+
     /// Every tensor, in the order of the layers, with `label.` before its name.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let named = |node: &Node| {
@@ -110,7 +145,8 @@ impl Layers {
 
     /// Number of learnt values; running statistics do not count.
     pub fn params(&self) -> u64 {
-        let parameters = self.tensors().into_iter().filter(TensorSpec::is_parameter);
+        let tensors = self.nodes.iter().flat_map(|node| node.primitive.tensors(&self.input_shapes(node)));
+        let parameters = tensors.filter(TensorSpec::is_parameter);
         parameters.fold(0, |sum, tensor| sum.saturating_add(tensor.elements()))
     }
 

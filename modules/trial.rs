@@ -65,6 +65,14 @@ impl Distribution {
         }
     }
 
+    /// The first and the last value.
+    pub fn ends(&self) -> [Value; 2] {
+        match *self {
+            Self::Float { low, high, step: None, .. } => [real(low), real(high)],
+            _ => [self.value(0), self.value(self.count().unwrap_or(1) - 1)],
+        }
+    }
+
     /// The values, where they are at most `most`.
     pub fn values(&self, most: u64) -> Option<Vec<Value>> {
         let count = self.count().filter(|count| *count <= most)?;

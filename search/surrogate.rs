@@ -303,15 +303,15 @@ fn best_kernel(columns: &Columns, observations: &[Observation], cost_scales: &[f
     let shares: &[f64] = if cost_scales.is_empty() { &COST_SHARES[..1] } else { &COST_SHARES };
     let mut best: Option<(f64, Kernel)> = None;
     for scale in SCALES {
-        for cost_share in shares {
-            for noise in NOISES {
-                let usual_relevance = 1.0 / (scale * pairs.mean_difference.max(1e-6));
-                let relevance = vec![usual_relevance; columns.ordered.len()];
-                let kernel = Kernel { relevance, usual_relevance, cost_share: *cost_share, noise };
-                let likelihood = pairs.log_likelihood(&deciding, &kernel);
-                if best.as_ref().is_none_or(|(most, _)| likelihood > *most) {
-                    best = Some((likelihood, kernel));
-                }
+        let usual_relevance = 1.0 / (scale * pairs.mean_difference.max(1e-6));
+        let relevance = vec![usual_relevance; columns.ordered.len()];
+        let mut kernel = Kernel { relevance, usual_relevance, cost_share: 0.0, noise: 0.0 };
+        let by_draws = pairs.by_draws(&kernel);
+        for (cost_share, noise) in shares.iter().flat_map(|share| NOISES.map(|noise| (*share, noise))) {
+            (kernel.cost_share, kernel.noise) = (cost_share, noise);
+            let likelihood = pairs.log_likelihood(&deciding, &kernel, &by_draws);
+            if best.as_ref().is_none_or(|(most, _)| likelihood > *most) {
+                best = Some((likelihood, kernel.clone()));
             }
         }
     }
@@ -326,7 +326,8 @@ struct Pairs {
     differences: Vec<(usize, f64)>,
     /// For each pair where its differences end.
     ends: Vec<usize>,
-    of_costs: Vec<f64>,
+    /// For each pair how similar its costs are.
+    by_costs: Vec<f64>,
     mean_difference: f64,
 }
 
@@ -337,14 +338,14 @@ const RELEVANCE_VARIANCE: f64 = 1.0;
 
 impl Pairs {
     fn new(columns: &Columns, observations: &[&Observation], cost_scales: &[f64]) -> Self {
-        let mut pairs = Self { differences: Vec::new(), ends: Vec::new(), of_costs: Vec::new(), mean_difference: 0.0 };
+        let mut pairs = Self { differences: Vec::new(), ends: Vec::new(), by_costs: Vec::new(), mean_difference: 0.0 };
         for (row, one) in observations.iter().enumerate() {
             for other in &observations[..row] {
                 columns.each_difference(&one.point, &other.point, |column, difference| {
                     pairs.differences.push((column, difference));
                 });
                 pairs.ends.push(pairs.differences.len());
-                pairs.of_costs.push(cost_difference(cost_scales, &one.point, &other.point));
+                pairs.by_costs.push(exp(-cost_difference(cost_scales, &one.point, &other.point)));
             }
         }
         let sum: f64 = pairs.differences.iter().map(|(_, difference)| difference).sum();
@@ -371,13 +372,13 @@ impl Pairs {
                 return 1.0 + kernel.noise + observations[row].extra_noise;
             }
             let pair = row * (row - 1) / 2 + column;
-            (1.0 - kernel.cost_share) * by_draws[pair] + kernel.cost_share * exp(-self.of_costs[pair])
+            (1.0 - kernel.cost_share) * by_draws[pair] + kernel.cost_share * self.by_costs[pair]
         })
     }
 
     /// The logarithm of the density of the observations, but for a constant.
-    fn log_likelihood(&self, observations: &[&Observation], kernel: &Kernel) -> f64 {
-        let factor = self.factor(observations, kernel, &self.by_draws(kernel));
+    fn log_likelihood(&self, observations: &[&Observation], kernel: &Kernel, by_draws: &[f64]) -> f64 {
+        let factor = self.factor(observations, kernel, by_draws);
         let scores: Vec<f64> = observations.iter().map(|observation| observation.score).collect();
         let explained = factor.solve(&scores);
         let volume: f64 = (0..factor.size).map(|row| log(factor.row(row)[row])).sum();

@@ -1,8 +1,9 @@
 //! How fast an executor runs a network.
 
 use crate::{
-    data::Batch,
-    train::{Executor, ExecutorError, Objective, Step},
+    data::{Augmentation, Batch, Images, Normalisation, ahead, evaluation_batch, permutation, training_batch},
+    spec::TrainSettings,
+    train::{Executor, ExecutorError, Objective, Step, TrainingData, augmentation},
 };
 use nasgen_modules::{Layers, randomness::Stream};
 use std::time::{Duration, Instant};
@@ -83,6 +84,123 @@ pub fn measure(
     };
     steps(duration / 5, 1)?;
     Ok(Timing { step_ms: steps(duration, 3)? })
+}
+
+/// How long an epoch takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EpochTiming {
+    /// Training and validation, seconds.
+    pub seconds: f64,
+    /// Training images per second.
+    pub images_per_second: f64,
+    /// How many steps were measured.
+    pub steps: usize,
+}
+
+/// Times some steps of the first epoch of a training, and a batch of validation.
+///
+/// # Errors
+/// When the executor fails.
+pub fn measure_epoch(
+    executor: &mut dyn Executor,
+    data: &TrainingData<'_>,
+    settings: &TrainSettings,
+    duration: Duration,
+) -> Result<EpochTiming, ExecutorError> {
+    let augmentation = augmentation(settings);
+    let objective = Objective::of(settings, &data.train.class_counts(data.classes));
+    let order = permutation(data.train.len(), settings.seed, 1);
+    let size = settings.batch.min(order.len());
+    let batches: Vec<&[usize]> = order.chunks_exact(size).collect();
+    let make = |step: usize| {
+        let indices = batches[step % batches.len()];
+        training_batch(data.train, indices, &data.normalisation, &augmentation, settings.seed, 1)
+    };
+    // The first steps make room and do not count.
+    let (mut steps, mut began) = (0, Instant::now());
+    const UNCOUNTED: usize = 2;
+    ahead(0..usize::MAX, make, |next| -> Result<(), ExecutorError> {
+        while steps < UNCOUNTED + 2 || began.elapsed() < duration {
+            let Some(batch) = next() else { break };
+            executor.train_step(&batch, &Step::alone(steps as u64, 1e-4, &objective))?;
+            steps += 1;
+            if steps == UNCOUNTED {
+                began = Instant::now();
+            }
+        }
+        Ok(())
+    })?;
+    let steps = steps - UNCOUNTED;
+    let images_per_second = (steps * size) as f64 / began.elapsed().as_secs_f64();
+    let count = size.min(data.validation.len());
+    let mut score = || {
+        let batch = evaluation_batch(data.validation, 0..count, &data.normalisation);
+        let began = Instant::now();
+        executor.scores(&batch).map(|_| began.elapsed().as_secs_f64())
+    };
+    let validation =
+        if count == 0 { 0.0 } else { score()?.min(score()?) / count as f64 * data.validation.len() as f64 };
+    Ok(EpochTiming { seconds: order.len() as f64 / images_per_second + validation, images_per_second, steps })
+}
+
+/// Training from images beside training on one batch of noise, measured in turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DataTiming {
+    /// Images per second where a batch of noise is there already.
+    pub synthetic: f64,
+    /// Images per second where each batch is augmented and normalised before it is learnt from.
+    pub data: f64,
+}
+
+impl DataTiming {
+    /// How many of the images per second the data cost: 0.15 for 15 %. Below 0 where chance decides.
+    pub fn loss(&self) -> f64 {
+        1.0 - self.data / self.synthetic
+    }
+}
+
+/// Seconds of steps before the other kind has its turn.
+const TURN: f64 = 0.5;
+
+/// Times trainings for `duration` each: in turn some steps on `batch`, and as many on batches of `images`
+/// that are made as a training makes them.
+///
+/// # Errors
+/// When the executor fails.
+pub fn measure_data(
+    executor: &mut dyn Executor,
+    batch: &Batch,
+    (images, normalisation, augmentation): (&Images, &Normalisation, &Augmentation),
+    classes: usize,
+    duration: Duration,
+) -> Result<DataTiming, ExecutorError> {
+    let size = batch.labels.len();
+    let first = measure(executor, batch, classes, Mode::Train, duration / 10)?;
+    let steps = ((TURN * 1e3 / first.median_ms()) as usize).max(2);
+    let objective = Objective::cross_entropy(classes, 0.0);
+    // Small enough for the weights to stay finite, whatever the network.
+    let step = |executor: &mut dyn Executor, batch: &Batch| {
+        executor.train_step(batch, &Step::alone(0, 1e-4, &objective)).map(|_| ())
+    };
+    let (mut synthetic, mut data, mut turns) = (Duration::ZERO, Duration::ZERO, 0);
+    while turns < 2 || data < duration {
+        let began = Instant::now();
+        (0..steps).try_for_each(|_| step(executor, batch))?;
+        synthetic += began.elapsed();
+
+        let began = Instant::now();
+        let order = permutation(images.len(), 0, turns);
+        let make = |step: usize| {
+            let indices: Vec<usize> =
+                (step * size..(step + 1) * size).map(|place| order[place % order.len()]).collect();
+            training_batch(images, &indices, normalisation, augmentation, 0, turns)
+        };
+        ahead(0..steps, make, |next| std::iter::from_fn(next).try_for_each(|batch| step(executor, &batch)))?;
+        data += began.elapsed();
+        turns += 1;
+    }
+    let rate = |time: Duration| (turns as usize * steps * size) as f64 / time.as_secs_f64();
+    Ok(DataTiming { synthetic: rate(synthetic), data: rate(data) })
 }
 
 #[cfg(test)]

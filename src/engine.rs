@@ -2,7 +2,7 @@
 
 use crate::{
     data::Batch,
-    train::{Executor, ExecutorError, Objective, ObjectiveKind, OptimizerRule, State, Step, StepResult},
+    train::{Executor, ExecutorError, Freezing, Objective, ObjectiveKind, OptimizerRule, State, Step, StepResult},
     weights::{Array, Weights},
 };
 use nasgen_engine::{Engine, EngineError, Loss, LossKind, Rule, TrainStep};
@@ -66,6 +66,10 @@ impl Executor for Engine {
         let weight = |name: &str| weights.get(name).map(|array| array.values.as_slice());
         let moment = |name: &str| moments.get(name).map(|array| array.values.as_slice());
         Ok(Self::restore(self, weight, moment, *optimizer_steps)?)
+    }
+
+    fn freeze(&mut self, freezing: &Freezing) {
+        Self::freeze(self, |name| freezing.learns_since(name));
     }
 }
 

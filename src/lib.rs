@@ -9,13 +9,18 @@ pub mod data;
 pub mod engine;
 pub mod evaluation;
 pub mod files;
+pub mod forecast;
+pub mod measure;
 pub mod network;
 pub mod numbers;
+pub mod pretrained;
 pub mod reference;
 pub mod report;
+pub mod search;
 pub mod space;
 pub mod spec;
 pub mod study;
+pub mod tensorboard;
 pub mod train;
 pub mod weights;
 

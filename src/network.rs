@@ -97,22 +97,8 @@ impl Network {
     /// The smaller side of the smallest image in the network before it is pooled as a whole, gates
     /// apart; that of the input if there is no layer.
     pub fn smallest_feature(&self) -> usize {
-        let mut pooled = Vec::with_capacity(self.layers.nodes().len());
-        let mut smallest = self.input.size().map_or(0, |[height, width]| height.min(width));
-        for node in self.layers.nodes() {
-            let is_pooled = |source: &Source| matches!(source, Source::Node(index) if pooled[*index]);
-            let whole = match node.primitive {
-                Primitive::AdaptiveAveragePool { .. } | Primitive::AdaptiveMaxPool { .. } | Primitive::Flatten => true,
-                // A gate is pooled; what it scales is not.
-                Primitive::Scale => is_pooled(&node.inputs[0]),
-                _ => node.inputs.iter().any(is_pooled),
-            };
-            if let (false, Some([height, width])) = (whole, node.output.size()) {
-                smallest = smallest.min(height).min(width);
-            }
-            pooled.push(whole);
-        }
-        smallest
+        let input = self.input.size().map_or(0, |[height, width]| height.min(width));
+        features(&self.layers, &[false]).1.map_or(input, |smallest| smallest.min(input))
     }
 
     /// Parameters: trainable values.
@@ -135,6 +121,61 @@ pub fn strides(primitive: &Primitive) -> bool {
         _ => return false,
     };
     window.stride.iter().any(|stride| *stride > 1)
+}
+
+/// Whether the result of `layers` was pooled as a whole, if those of its inputs were; and the smaller side
+/// of the smallest image before that, gates apart.
+pub(crate) fn features(layers: &Layers, pooled_inputs: &[bool]) -> (bool, Option<usize>) {
+    let mut pooled: Vec<bool> = Vec::with_capacity(layers.nodes().len());
+    let of = |source: &Source, pooled: &[bool]| match source {
+        Source::Node(index) => pooled[*index],
+        Source::Input(index) => pooled_inputs[*index],
+    };
+    let mut smallest: Option<usize> = None;
+    for node in layers.nodes() {
+        let whole = match node.primitive {
+            Primitive::AdaptiveAveragePool { .. } | Primitive::AdaptiveMaxPool { .. } | Primitive::Flatten => true,
+            // A gate is pooled; what it scales is not.
+            Primitive::Scale => of(&node.inputs[0], &pooled),
+            _ => node.inputs.iter().any(|source| of(source, &pooled)),
+        };
+        if let (false, Some([height, width])) = (whole, node.output.size()) {
+            smallest = Some(smallest.map_or(height.min(width), |smallest| smallest.min(height).min(width)));
+        }
+        pooled.push(whole);
+    }
+    (of(&layers.output_source(), &pooled), smallest)
+}
+
+/// The row that `from` names in row `index`: `Some(None)` is the image, `None` no earlier row.
+pub(crate) fn earlier_row(from: i64, index: usize) -> Option<Option<usize>> {
+    let target = if from < 0 { index as i64 + from } else { from };
+    match usize::try_from(target) {
+        Ok(target) if target < index => Some(Some(target)),
+        Err(_) if target == -1 => Some(None),
+        _ => None,
+    }
+}
+
+/// The first row that no later one reads; the last row is the network's result.
+pub(crate) fn unused_row(rows: &[Row]) -> Option<usize> {
+    let mut used = vec![false; rows.len()];
+    for (index, row) in rows.iter().enumerate() {
+        for target in row.from.iter().filter_map(|from| earlier_row(*from, index).flatten()) {
+            used[target] = true;
+        }
+    }
+    used.pop();
+    used.iter().position(|used| !used)
+}
+
+/// Whether a block has an input that none of its layers reads.
+pub(crate) fn unread_input(layers: &Layers) -> bool {
+    let reads = |input| {
+        let source = Source::Input(input);
+        layers.output_source() == source || layers.nodes().iter().any(|node| node.inputs.contains(&source))
+    };
+    !(0..layers.inputs().len()).all(reads)
 }
 
 struct Planner<'a> {
@@ -171,7 +212,7 @@ impl Planner<'_> {
         let mut sources = sources;
         for copy in 0..count {
             site.copy.index = copy;
-            let layers = row.module.layers(&site).map_err(|error| at_block(row, error, &site))?;
+            let layers = row.module.layers(&site).map_err(|error| self.at_block(row, error, &site))?;
             reject_unread_inputs(row, &layers)?;
             planned.params = planned.params.saturating_add(layers.params());
             planned.macs = planned.macs.saturating_add(layers.macs());
@@ -189,19 +230,16 @@ impl Planner<'_> {
     /// Resolves `from`: from 0 on an earlier row, negative counts back, −1 before the first row is
     /// the image.
     fn sources(&self, index: usize, row: &Row) -> Result<Vec<Source>, Diagnostic> {
-        let source = |from: &i64| {
-            let target = if *from < 0 { index as i64 + from } else { *from };
-            match usize::try_from(target) {
-                Ok(target) if target < index => Ok(self.outputs[target]),
-                Err(_) if target == -1 => Ok(Source::Input(0)),
-                _ => {
-                    let wanted = match index {
-                        0 => "wanted -1, the image".to_owned(),
-                        _ => format!("wanted 0 to {} or -1 to {}", index - 1, -(index as i64) - 1),
-                    };
-                    let message = format!("`from` {from} in row {index} is no earlier row; {wanted}");
-                    Err(row.place.from_diagnostic(message))
-                }
+        let source = |from: &i64| match earlier_row(*from, index) {
+            Some(Some(target)) => Ok(self.outputs[target]),
+            Some(None) => Ok(Source::Input(0)),
+            None => {
+                let wanted = match index {
+                    0 => "wanted -1, the image".to_owned(),
+                    _ => format!("wanted 0 to {} or -1 to {}", index - 1, -(index as i64) - 1),
+                };
+                let message = format!("`from` {from} in row {index} is no earlier row; {wanted}");
+                Err(row.place.from_diagnostic(message))
             }
         };
         row.from.iter().map(source).collect()
@@ -245,43 +283,28 @@ impl Planner<'_> {
         }
     }
 
+    fn at_block(&self, row: &Row, error: Error, site: &Site) -> Diagnostic {
+        let inputs: Vec<String> = site.inputs.iter().map(Shape::to_string).collect();
+        let copy = if site.copy.count > 1 { format!(", copy {}", site.copy.index + 1) } else { String::new() };
+        let message = format!("{} on {}{copy}: {}", row.block, inputs.join(" and "), error.message);
+        self.spec.diagnostic(row, Error { message, ..error })
+    }
+
     fn reject_unused_rows(&self) -> Result<(), Diagnostic> {
-        let rows = &self.spec.rows;
-        let mut used = vec![false; rows.len()];
-        for (index, row) in rows.iter().enumerate() {
-            for from in &row.from {
-                let target = if *from < 0 { index as i64 + from } else { *from };
-                if let Ok(target) = usize::try_from(target) {
-                    used[target] = true;
-                }
-            }
-        }
-        used.pop();
-        match used.iter().position(|used| !used) {
+        match unused_row(&self.spec.rows) {
             None => Ok(()),
             Some(index) => {
                 let error = Error::row(format!("no later row reads row {index}, so it could not be trained"));
-                Err(rows[index].place.diagnostic(error))
+                Err(self.spec.rows[index].place.diagnostic(error))
             }
         }
     }
 }
 
 fn reject_unread_inputs(row: &Row, layers: &Layers) -> Result<(), Diagnostic> {
-    let reads = |input| {
-        let source = Source::Input(input);
-        layers.output_source() == source || layers.nodes().iter().any(|node| node.inputs.contains(&source))
-    };
-    if (0..layers.inputs().len()).all(reads) {
+    if !unread_input(layers) {
         return Ok(());
     }
     let message = format!("{} takes one input, got {}; put Concat or Add before it", row.block, layers.inputs().len());
     Err(row.place.from_diagnostic(message))
-}
-
-fn at_block(row: &Row, error: Error, site: &Site) -> Diagnostic {
-    let inputs: Vec<String> = site.inputs.iter().map(Shape::to_string).collect();
-    let copy = if site.copy.count > 1 { format!(", copy {}", site.copy.index + 1) } else { String::new() };
-    let message = format!("{} on {}{copy}: {}", row.block, inputs.join(" and "), error.message);
-    row.place.diagnostic(Error { message, ..error })
 }

@@ -23,6 +23,14 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Reads a seed.
+///
+/// # Errors
+/// Says what was wanted and what came.
+pub fn parse_seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("wanted a whole number from 0 to {}, got `{text}`", u64::MAX))
+}
+
 /// `1,234,567`.
 pub fn grouped(count: u64) -> String {
     let digits = count.to_string();

@@ -111,41 +111,50 @@ impl Weights {
         files::write_whole(path, &file).map_err(|error| failed(error.to_string()))
     }
 
-    /// Reads a safetensors file of f32 (or f64, or i64) tensors and its string metadata.
+    /// Reads a safetensors file of floating-point or integer tensors and its string metadata.
     ///
     /// # Errors
     /// When it cannot be read or holds other types.
     pub fn load(path: &Path) -> Result<(Self, BTreeMap<String, String>), WeightsError> {
         let failed = |problem: String| WeightsError::new(path, problem);
         let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| failed(error.to_string()))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(error.to_string()))?;
-        let tensor = |(name, view): (String, TensorView<'_>)| match values(&view) {
+        Self::parse(&bytes).map_err(failed)
+    }
+
+    /// The same from the bytes of a file.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn parse(bytes: &[u8]) -> Result<(Self, BTreeMap<String, String>), String> {
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+        let tensor = |(name, view): (String, TensorView<'_>)| match values_of(view.dtype(), view.data()) {
             Some(values) => Ok((name, Array { shape: view.shape().to_vec(), values })),
-            None => Err(failed(format!("`{name}` is of type {:?}; wanted F32", view.dtype()))),
+            None => Err(format!("`{name}` is of type {:?}; wanted F32", view.dtype())),
         };
-        let tensors = file.tensors().into_iter().map(tensor).collect::<Result<_, _>>()?;
+        let tensors = file.tensors().into_iter().map(tensor).collect::<Result<_, String>>()?;
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok((tensors, metadata))
     }
 }
 
-fn values(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    match view.dtype() {
-        Dtype::F32 => {
-            let (chunks, _) = view.data().as_chunks::<4>();
-            Some(chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
-        }
-        Dtype::F64 => {
-            let (chunks, _) = view.data().as_chunks::<8>();
-            Some(chunks.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect())
-        }
-        Dtype::I64 => {
-            let (chunks, _) = view.data().as_chunks::<8>();
-            Some(chunks.iter().map(|bytes| i64::from_le_bytes(*bytes) as f32).collect())
-        }
-        _ => None,
+/// Values that are stored as `dtype`, little end first; `None` for a type that is not read.
+pub(crate) fn values_of(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        bytes.as_chunks::<N>().0.iter().map(|bytes| read(*bytes)).collect()
     }
+    Some(match dtype {
+        Dtype::F32 => each(bytes, f32::from_le_bytes),
+        Dtype::F64 => each(bytes, |bytes| f64::from_le_bytes(bytes) as f32),
+        Dtype::F16 => each(bytes, |bytes| half::f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => each(bytes, |bytes| half::bf16::from_le_bytes(bytes).to_f32()),
+        Dtype::I64 => each(bytes, |bytes| i64::from_le_bytes(bytes) as f32),
+        Dtype::I32 => each(bytes, |bytes| i32::from_le_bytes(bytes) as f32),
+        Dtype::I16 => each(bytes, |bytes| f32::from(i16::from_le_bytes(bytes))),
+        Dtype::I8 => each(bytes, |bytes| f32::from(i8::from_le_bytes(bytes))),
+        Dtype::U8 | Dtype::BOOL => each(bytes, |[byte]| f32::from(byte)),
+        _ => return None,
+    })
 }
 
 impl IntoIterator for Weights {

@@ -2,9 +2,20 @@
 
 use crate::{program::nasgen, repository};
 use nasgen::{
-    data::augment::{Canvas, Operation},
+    data::{
+        Fit, ImageFormat, Normalisation, Source,
+        augment::{Canvas, Operation},
+        permutation, training_batch,
+    },
+    network::Network,
+    spec::{ModelSpec, SourceText, TrainSettings},
+    train::{
+        self, EpochReport, Executor, Job, Objective, Observer, OptimizerRule, RunFolder, Schedule, Step, StepReport,
+        TrainingData, augmentation, steps_per_epoch,
+    },
     weights::{Array, Weights},
 };
+use serde_json::{Value, json};
 use std::fs;
 
 const HEIGHT: usize = 13;
@@ -42,6 +53,8 @@ fn every_operator_is_torchvisions() {
         ("brightness_less", Operation::Brightness(0.37), 0),
         ("contrast_less", Operation::Contrast(0.37), 1),
         ("saturation_less", Operation::Saturation(0.37), 1),
+        ("hue_less", Operation::Hue(-0.27), 1),
+        ("hue_more", Operation::Hue(0.41), 1),
         ("sharpness_less", Operation::Sharpness(0.37), 1),
         ("brightness_more", Operation::Brightness(1.63), 0),
         ("contrast_more", Operation::Contrast(1.63), 1),
@@ -68,7 +81,7 @@ fn every_operator_is_torchvisions() {
             let original = pixels.clone();
             let (height, width) = (factor * HEIGHT, factor * WIDTH);
             operation.apply(&mut Canvas { channels, height, width, pixels: &mut pixels });
-            let unchanged = name.starts_with("saturation") && channels == 1;
+            let unchanged = ["saturation", "hue"].iter().any(|colour| name.starts_with(colour)) && channels == 1;
             assert!(unchanged || pixels != original, "{name} does nothing");
             if name == "equalize" {
                 pixels = quarter(&pixels);
@@ -125,4 +138,71 @@ fn policies_are_settings_repeat_and_are_shown_before_training() {
     assert!(file("d", "last.safetensors") != file("a", "last.safetensors"));
     let (code, _, stderr) = nasgen(here, "train cfg.yml --augment trivail");
     assert!(code == 2 && stderr.contains("did you mean `trivial`?"), "{stderr}");
+}
+
+/// Nobody watches.
+struct Unseen;
+
+impl Observer for Unseen {
+    fn step(&mut self, _: &StepReport) {}
+    fn epoch(&mut self, _: &EpochReport) {}
+}
+
+/// Batches are made ahead on any thread; step by step on one thread they give the same weights.
+#[test]
+fn batches_that_are_made_ahead_change_no_bit() {
+    let source = SourceText { name: "cfg.yml".into(), text: SPEC.into() };
+    let spec = ModelSpec::parse(&source, &nasgen_modules::Blocks::builtin()).unwrap();
+    let network = Network::plan(&spec, nasgen_modules::Shape::image(3, 16, 16)).unwrap();
+    let format = ImageFormat { channels: 3, height: 16, width: 16, fit: Fit::Letterbox };
+    let images = Source::Synthetic.load(&format).unwrap().train.subset(&(0..700).collect::<Vec<_>>());
+    let validation = images.subset(&[1, 2, 3]);
+    let settings = json!({"augment": ["trivial", {"mixup": 0.2}, "noise"], "epochs": 2, "batch": 50, "seed": 3});
+    let settings = TrainSettings::parse(settings.as_object().unwrap()).unwrap();
+    let data = TrainingData {
+        train: &images,
+        validation: &validation,
+        classes: 10,
+        normalisation: Normalisation::of(&images),
+    };
+    let initial = Weights::initial(&network.layers, settings.seed);
+    let executor = || nasgen::engine::compile(&network.layers, &initial, OptimizerRule::of(&settings), 3).unwrap();
+
+    let trained = |threads: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create_anew(&folder.path().join("run")).unwrap();
+        let job = Job {
+            data: &data,
+            settings: &settings,
+            layers: &network.layers,
+            folder: &folder,
+            metadata: &Value::Null,
+            build: "",
+            stop: &|| false,
+            now: &|| 0.0,
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut executor = executor();
+        pool.install(|| train::train(&mut executor, &job, None, &mut Unseen)).unwrap();
+        Executor::weights(&mut executor).unwrap()
+    };
+
+    let mut alone = executor();
+    let steps = steps_per_epoch(images.len(), settings.batch);
+    let (schedule, objective) = (Schedule::of(&settings, steps), Objective::of(&settings, &images.class_counts(10)));
+    for epoch in 1..=2 {
+        let order = permutation(images.len(), settings.seed, epoch);
+        for (step, indices) in order.chunks(settings.batch).take(steps).enumerate() {
+            let batch =
+                training_batch(&images, indices, &data.normalisation, &augmentation(&settings), settings.seed, epoch);
+            let index = (epoch - 1) * steps as u64 + step as u64;
+            let step = Step::alone(index, schedule.rate(index, 0), &objective);
+            Executor::train_step(&mut alone, &batch, &step).unwrap();
+        }
+    }
+    let expected = Executor::weights(&mut alone).unwrap();
+    assert_ne!(expected, initial);
+    for threads in [1, 3] {
+        assert!(trained(threads) == expected, "{threads} threads");
+    }
 }

@@ -11,7 +11,8 @@ use nasgen::{
     weights::Weights,
 };
 use nasgen_modules::{
-    Block, BlockEntry, Blocks, Convolution, Layers, Module, Narrowing, Place, Primitive, Role, Shape, Site, Trial,
+    Block, BlockEntry, Blocks, Convolution, Copies, Layers, Module, Narrowing, Place, Primitive, Role, Shape, Site,
+    Trial,
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, sync::Arc};
@@ -43,6 +44,23 @@ fn drawn(block: &BlockEntry) -> Vec<(Arc<dyn Module>, Site, Layers)> {
     }
     assert!(!cases.is_empty(), "{} never stands at any of the sites", block.name());
     cases
+}
+
+/// A network is measured by its first, its last and one other copy of a row.
+#[test]
+fn copies_between_the_first_and_the_last_are_alike() {
+    let mut compared = 0;
+    for block in all_blocks().iter() {
+        for (module, site, _) in drawn(block) {
+            let at = |index| module.layers(&Site { copy: Copies { index, count: 5 }, ..site.clone() });
+            if let Ok(layers) = at(1) {
+                assert_eq!(Ok(&layers), at(2).as_ref(), "{}", block.name());
+                assert_eq!(Ok(&layers), at(3).as_ref(), "{}", block.name());
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 200, "{compared}");
 }
 
 #[test]

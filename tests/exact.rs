@@ -306,6 +306,21 @@ fn convolutions() {
     check(over_inputs(&primitives, &[]));
 }
 
+/// Large enough that the engine computes them with fewer multiplications.
+#[test]
+fn convolutions_of_many_channels() {
+    let mut cases = Vec::new();
+    for (channels, size, out) in [(24, [9, 8], 24), (20, [8, 13], 33)] {
+        for padding in [0, 1, 2] {
+            let primitive = Convolution::new(out, Window::square(3, 1, Padding::all(padding))).bias(true).into();
+            let name = format!("{channels} to {out} channels, {size:?} pixels, padding {padding}");
+            let layers = around([channels, size[0], size[1]], &primitive, &[Primitive::Norm(Norm::default())]);
+            cases.push((name, layers.unwrap()));
+        }
+    }
+    check(cases);
+}
+
 #[test]
 fn convolutions_with_norm_and_activation() {
     let mut primitives = Vec::new();

@@ -36,7 +36,9 @@ fn limited(folder: &Path, limits: &str, arguments: &str) -> (i32, String) {
 #[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_the_last_good_file() {
-    let folder = folder_with(SPEC);
+    // So many weights that their file is larger than all others.
+    let folder =
+        folder_with(&SPEC.replace("  - [1, Linear, [10]]", "  - [1, Linear, [3000, ReLU]]\n  - [1, Linear, [10]]"));
     let settings = "train cfg.yml --batch 100 --lr 0.02";
     let (code, _, stderr) = nasgen(folder.path(), &format!("{settings} --epochs 1 --run run"));
     assert_eq!(code, 0, "{stderr}");
@@ -44,12 +46,16 @@ fn a_full_disk_leaves_the_last_good_file() {
     let files = ["last.safetensors", "best.safetensors"];
     let good = files.map(|file| fs::read(run.join(file)).unwrap());
     // A shell's block is 512 or 1024 bytes: both leave less than the weights take.
-    assert!(good[0].len() > 8 * 1024);
-    let (code, stderr) = limited(folder.path(), "trap '' XFSZ; ulimit -f 8", "train --resume run --epochs 3");
-    assert_eq!(code, 1, "{stderr}");
-    assert!(stderr.contains("run/last.safetensors"), "the message names the path: {stderr}");
-    assert!(!stderr.contains(".nasgen-"), "not a path that the user never saw: {stderr}");
-    assert!(files.map(|file| fs::read(run.join(file)).unwrap()) == good, "what was good is gone");
+    assert!(good[0].len() > 1000 * 1024);
+    // What is appended to fails before, where there is room for nothing.
+    for (blocks, path) in [(1000, "run/last.safetensors"), (8, "run/tb/events.out.tfevents.nasgen")] {
+        let limits = format!("trap '' XFSZ; ulimit -f {blocks}");
+        let (code, stderr) = limited(folder.path(), &limits, "train --resume run --epochs 3");
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stderr.contains(path), "the message names the path: {stderr}");
+        assert!(!stderr.contains(".nasgen-"), "not a path that the user never saw: {stderr}");
+        assert!(files.map(|file| fs::read(run.join(file)).unwrap()) == good, "what was good is gone");
+    }
     let left = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(left.filter(|name| name.starts_with(".nasgen-")).count(), 0, "half a file remains");
 

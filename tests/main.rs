@@ -9,6 +9,8 @@
 mod augmenting;
 /// Tables over every block: what each gets tested for free.
 mod blocks;
+/// Data sets that are downloaded.
+mod downloading;
 /// The engine against the reference.
 mod engine;
 /// Measures, and what trained networks say.
@@ -16,18 +18,28 @@ mod evaluating;
 mod exact;
 /// What must not lose data.
 mod faults;
+/// Weights from elsewhere, rows that do not learn.
+mod fine_tuning;
 /// Committed expected outputs.
 mod golden;
 /// Losses, optimizers and settings.
 mod optimising;
 /// The committed PyTorch fixtures.
 mod oracle;
+/// Kinds of image files.
+mod pictures;
+/// What is decided before a training.
+mod planning;
 /// The program as a user meets it.
 mod program;
+/// What a run shows of itself.
+mod reporting;
 /// Killed, stopped and resumed.
 mod resume;
 /// What a space gives.
 mod sampling;
+/// The commands about spaces, for users who make mistakes.
+mod space_commands;
 /// What the shipped spaces give, and what is said of a space.
 mod spaces;
 /// What a spec may say.

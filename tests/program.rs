@@ -76,8 +76,32 @@ fn bench_times_training_and_scoring() {
     }
     let (code, stdout, _) = nasgen(folder.path(), "bench cfg.yml --seconds 0.05");
     assert!(code == 0 && stdout.contains("images/s"), "{stdout}");
-    let (code, _, stderr) = nasgen(folder.path(), "bench cfg.yml --optimizer sdg");
+    let (code, _, stderr) = nasgen(folder.path(), "bench cfg.yml --train --optimizer sdg");
     assert!(code == 2 && stderr.contains("--optimizer") && stderr.contains("sgd"), "{stderr}");
+}
+
+#[test]
+fn bench_says_what_the_data_cost() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cfg.yml"), SPEC).unwrap();
+    let bench = "bench cfg.yml --seconds 0.05 --batch 4 --input 3x16x16 --data synthetic";
+    let (code, stdout, stderr) = nasgen(folder.path(), &format!("{bench} --train --augment trivial --json"));
+    assert_eq!(code, 0, "{stderr}");
+    let data = serde_json::from_str::<Value>(&stdout).unwrap()["data"].clone();
+    let number = |name: &str| data[name].as_f64().unwrap();
+    let (real, noise) = (number("images_per_second"), number("synthetic_images_per_second"));
+    assert!(real > 0.0 && (number("loss_percent") - 100.0 * (1.0 - real / noise)).abs() < 1e-9, "{data}");
+    assert_eq!((&data["name"], &data["images"]), (&"synthetic".into(), &2000.into()));
+    let (code, stdout, _) = nasgen(folder.path(), &format!("{bench} --train"));
+    assert!(code == 0 && stdout.contains("from 2,000 images in memory") && stdout.contains("% lost"), "{stdout}");
+    for (wrong, message) in [
+        (bench.to_owned(), "--train"),
+        (format!("{bench} --train --augment trivail"), "did you mean `trivial`?"),
+        ("bench cfg.yml --train --augment trivial".to_owned(), "--data"),
+    ] {
+        let (code, _, stderr) = nasgen(folder.path(), &wrong);
+        assert!(code == 2 && stderr.contains(message), "{wrong}: {stderr}");
+    }
 }
 
 #[test]

@@ -151,6 +151,18 @@ fn kills_change_nothing_whatever_the_settings() {
     survive_kills("reference", 3, 3, more);
 }
 
+/// Rows that begin to learn one after the other, from weights of another training.
+#[test]
+fn kills_change_nothing_while_fine_tuning() {
+    let folder = folder_with_spec();
+    let (code, _, stderr) = nasgen(folder.path(), "train cfg.yml --epochs 1 --subset 200 --run before");
+    assert_eq!(code, 0, "{stderr}");
+    let before = folder.path().join("before");
+    let more = format!("--init {} --freeze-until 5 --unfreeze-every 2 --optimizer adamw", before.display());
+    survive_kills("engine", 10, 4, &more);
+    survive_kills("reference", 4, 3, &more);
+}
+
 /// What a signal makes of a training: its exit code and messages.
 #[cfg(unix)]
 fn signalled(folder: &Path, arguments: &str, signal: &str) -> (i32, String) {

@@ -251,6 +251,38 @@ fn wrong_spaces_get_the_documented_errors() {
         "params: {x: {float: [1, 0]}}\n".to_owned(),
         "params: {x: 1}\nconstraints: {downsamplings: 2}\n".to_owned(),
         "input_size: [32, 32]\n".to_owned(),
+        // Limits that would be wrong only when they are drawn.
+        "train: {lr: {float: [-0.001, 1]}}\nbackbone:\n  - [1, Conv, [16, 3]]\n".to_owned(),
+        "train: {epochs: {int: [1, 1000000]}}\nbackbone:\n  - [1, Conv, [16, 3]]\n".to_owned(),
+        row("[{int: [1, 1003]}, Conv, [16, 3]]"),
+        row("[{choice: [1, 0]}, {choice: [Pass, Conv]}]"),
+        row("[1, {choice: [Pass, Conv]}, [{choice: [8, {int: [0, 4]}]}, 3]]"),
+        row("{choice: [[1, Conv, [16, 3]], [[{int: [1, 2000]}, Conv, [16, 3]]]]}"),
+        rows("input_size: {choice: [[32, 32], [0, 32]]}", "[1, Conv, [16, 3]]"),
+        row("[1, Conv, [{int: [1, 64], name: k}, 3]]\n  - [1, Conv, [16, 3, 1, null, 1, {ref: k}]]"),
+        "train: {optimizer: {choice: [sgd, adamw]}, momentum: 0.8}\nbackbone:\n  - [1, Conv, [16, 3]]\n".to_owned(),
+        // Sets that were meant, and what stands in the wrong place.
+        row("[1, Conv, [{chioce: [16, 32]}, 3]]"),
+        row("[1, Conv, [{int: [1, 5], stp: 2}, 3]]"),
+        cells("n: {int: [1, 3], lgo: true}, nc: Conv, rc: MaxPool"),
+        cells("n: 1, nc: {choise: [Conv, DWConv]}, rc: MaxPool"),
+        cells("n: 1, nc: {DWConv: {kernel: {chioce: [3]}}}, rc: MaxPool"),
+        "params: {x: {int: [1, 5], stp: 2}, y: {floats: [0, 1]}}\n".to_owned(),
+        row("[1, Conv, [{int: [1.5, 5]}, 3]]"),
+        row("[1, Conv, [{int: [1, 1.0e18]}, 3]]"),
+        row("[1, Conv, [{int: [1, \"2*j\"]}, 3]]"),
+        row("[1, Pass, []]"),
+        row("[1, Conv, [{choice: [8, {ref: k}], name: k}, 3]]"),
+        row("[1, Conv, {otu: 16, kernel: 3}]"),
+        "train: {weight_decay: 0.1, optimizer: {choice: [sgd, {adamw: {weight_decay: 0.3}}]}}\nbackbone:\n  \
+         - [1, Conv, [16, 3]]\n"
+            .to_owned(),
+        cells("n: 1, nc: Conv, rc: MaxPool, mode: growin, grows: scale"),
+        cells("n: 1, nc: Conv, rc: MaxPool, mode: fixed, grows: scale"),
+        cells("nn: 1, nc: Conv, rc: MaxPool"),
+        row("{choice: [Conv, DWConv]}"),
+        "params: 3\n".to_owned(),
+        "train: {lrr: {float: [0, 1]}}\nbackbone:\n  - [1, Conv, [16, 3]]\n".to_owned(),
     ];
     let mut report = String::new();
     for text in &cases {

@@ -112,6 +112,16 @@ const WRONG: &[(&str, Case)] = &[
     ("misspelt setting", rows("  - [1, Conv, [16, 3]]\ntrain: {epoch: 3}\n")),
     ("setting out of range", rows("  - [1, Conv, [16, 3]]\ntrain: {epochs: 3, lr: -1, optimizer: adamm}\n")),
     ("older setting out of range", rows("  - [1, Conv, [16, 3]]\nEPOCHS: -5\n")),
+    ("a set of values", rows("  - [1, Conv, [{int: [8, 16]}, 3]]\ntrain: {epochs: many}\n")),
+    ("a set of training settings", rows("  - [1, Conv, [8, 3]]\ntrain: {lr: {float: [0.1, 1]}}\n")),
+    ("cells", rows("  - [1, Conv, [8, 3]]\n  - cells: {n: 1, nc: Conv, rc: MaxPool}\n")),
+    ("an absent row", rows("  - [1, Pass, []]\n")),
+    ("a misspelt argument is not missing too", rows("  - [1, Conv, {otu: 8, kernel: 3}]\n")),
+    (
+        "a setting that the optimizer does not use",
+        rows("  - [1, Conv, [8, 3]]\ntrain: {optimizer: adamw, momentum: 0.8}\n"),
+    ),
+    ("an unknown augmentation", rows("  - [1, Conv, [8, 3]]\ntrain: {augment: flp}\n")),
     (
         "four mistakes at once",
         ("input_chanel: 3\nbackbone:\n", "  - [0, Conv, [16, 3]]\n  - [1, Linaer, [10]]\n  - [1, Conv, [x, y]]\n"),
@@ -163,7 +173,7 @@ fn spellings_aliases_and_older_settings_mean_the_same() {
         GOOD.replace("[16, 3, 2, null, 1, Hardswish]", "[16, 3, 2, [1], 1, \"HardSwish\"]"),
         GOOD.replace("  - [1, Flatten, []]", "  - - 1\n    - 'Flatten'\n    -"),
         GOOD.replace("- [1, GlobalAvgPool, []]", "- &pool [1, GlobalAvgPool, []]"),
-        GOOD.replace("train: {epochs: 60, lr: 0.01}", "EPOCHS: 60\nINIT_LR: 0.01\nAUG_TRAIN: randaugment_train"),
+        GOOD.replace("train: {epochs: 60, lr: 0.01}", "EPOCHS: 60\nINIT_LR: 0.01"),
         GOOD.replace("  - [1, Linear, [10]]\n", "head:\n  - [1, Linear, [10]]\n"),
     ];
     let plan = |text: &str| {

@@ -117,6 +117,17 @@ fn every_image_is_measured_on_by_a_network_that_did_not_learn_from_it() {
     let again = json_of(here, "train --resume cv");
     assert_eq!(again["out_of_fold"], whole["out_of_fold"]);
     assert_eq!(fs::read_to_string(here.join("cv/out_of_fold.csv")).unwrap(), table);
+
+    let longer = json_of(here, "train --resume cv --epochs 3");
+    for (index, fold) in longer["folds"].as_array().unwrap().iter().enumerate() {
+        let run = here.join(format!("cv/fold-{}", index + 1));
+        let rows = fs::read_to_string(run.join("results.csv")).unwrap().lines().count() - 1;
+        assert_eq!((&fold["epochs"], rows), (&3.into(), 3));
+        assert!(
+            fs::read_to_string(run.join("config.yaml")).unwrap().contains("  epochs: 3  # flag --epochs of a resume")
+        );
+    }
+    assert!(fs::read_to_string(here.join("cv/config.yaml")).unwrap().contains("  epochs: 3  # flag --epochs"));
     let together = json_of(here, "predict cv/fold-1 cv/fold-2 cv/fold-3 photos/light");
     assert_eq!(together["images"].as_array().unwrap().len(), 20);
 }

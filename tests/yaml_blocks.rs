@@ -6,7 +6,10 @@ use nasgen::{
     space::{Budget, Sampler, Space},
     spec::{ModelSpec, SourceText, SpecError, with_blocks_of},
 };
-use nasgen_modules::{Blocks, Copies, NetworkRules, Shape, Site};
+use nasgen_modules::{
+    Blocks, Copies, NetworkRules, Shape, Site,
+    composition::{Layer, LayerDefault},
+};
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
@@ -189,6 +192,8 @@ fn wrong_definitions_get_the_documented_errors() {
         layers("{residual: {pointwise: out}}"),
         layers("{pointwise: out, label: a b}"),
         layers("Mine"),
+        block("args: {out: {int: 3, rnge: [1, 2]}}, layers: [{pointwise: out}]"),
+        block("args: {out: int, spare: int, k: {int: 3}}, layers: [{depthwise: k}, {pointwise: out}]"),
         "blocks:\n  A: {layers: [B]}\n  B: {layers: [{residual: [A]}]}\n".to_owned(),
         format!("blocks:\n  B0: {{layers: [norm]}}\n{doubling}"),
         format!("blocks:\n  B0: {{layers: [norm]}}\n{}", chain(&mut (1..40))),
@@ -221,6 +226,7 @@ fn what_a_definition_cannot_do_at_its_place_is_said_with_the_step() {
         plan("[1, Mine, []]", ""),
         plan("[1, Mine, {out: 9, strid: 2}]", ""),
         plan("[1, Mine, [nine]]", ""),
+        plan("[1, Mine, [9]]", "      - {attention: 4}\n"),
         plan("[1, Mine, [9]]", "      - {pointwise: out / 2}\n"),
         plan("[1, Mine, [9]]", "      - {pointwise: 1 / (out - 9)}\n"),
     ]
@@ -228,6 +234,22 @@ fn what_a_definition_cannot_do_at_its_place_is_said_with_the_step() {
     .map(|planned| format!("{}\n\n", planned.err().unwrap_or_else(|| panic!("accepted"))))
     .collect();
     golden::check("blocks_at_their_place.txt", &report);
+}
+
+#[test]
+fn the_readme_lists_every_layer_with_its_arguments() {
+    let readme = std::fs::read_to_string(repository("README.md")).unwrap();
+    for (name, layer) in Layer::ALL {
+        let argument = |(name, default): &(&str, LayerDefault)| match default.written() {
+            None => (*name).to_owned(),
+            Some(default) => format!("{name} = {default}"),
+        };
+        let arguments: Vec<String> = layer.arguments().iter().map(argument).collect();
+        let row = format!("| `{name}` | {} | {} |", arguments.join(", "), layer.meaning());
+        assert!(readme.contains(&row), "the README lacks\n{row}");
+    }
+    let table = readme.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 4);
+    assert_eq!(table.count(), Layer::ALL.len());
 }
 
 proptest! {

@@ -5,11 +5,13 @@ mod columns;
 mod depthwise;
 mod product;
 mod transpose;
+mod winograd;
 
 pub(crate) use columns::{Right, product_by_columns};
 pub(crate) use depthwise::{DepthwiseFilter, DepthwiseGradient, Tap, filter_channels, gradient_of_filter};
 pub(crate) use product::{Outer, Product, Segment, outer, product};
 pub(crate) use transpose::transpose;
+pub(crate) use winograd::{Map, Points, Tiles, Transform, transform};
 
 /// Listed beginnings of rows.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +100,35 @@ macro_rules! tiles {
     }};
 }
 use tiles;
+
+/// Calls `work` for each panel of the `columns` from `column` on: 1 to 3 registers wide, `last` values in the last of
+/// them, with these numbers of registers and whether the last one is a part as constants.
+macro_rules! panels {
+    ($columns:expr, $lanes:ident, $column:ident, $last:ident, $registers:ident, $part:ident => $work:expr) => {{
+        while $column < $columns {
+            let registers = ($columns - $column).div_ceil($lanes::COUNT);
+            // Four registers go as two and two: three and one would leave the second nearly empty-handed.
+            let registers = if registers == 4 { 2 } else { registers.min(3) };
+            let width = (registers * $lanes::COUNT).min($columns - $column);
+            let $last = width - (registers - 1) * $lanes::COUNT;
+            match (registers, $last == $lanes::COUNT) {
+                (1, true) => panels!(@constant $registers = 1, $part = false, $work),
+                (2, true) => panels!(@constant $registers = 2, $part = false, $work),
+                (_, true) => panels!(@constant $registers = 3, $part = false, $work),
+                (1, false) => panels!(@constant $registers = 1, $part = true, $work),
+                (2, false) => panels!(@constant $registers = 2, $part = true, $work),
+                (_, false) => panels!(@constant $registers = 3, $part = true, $work),
+            }
+            $column += width;
+        }
+    }};
+    (@constant $registers:ident = $count:literal, $part:ident = $is_part:literal, $work:expr) => {{
+        const $registers: usize = $count;
+        const $part: bool = $is_part;
+        $work
+    }};
+}
+use panels;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //! each row may be made of several pieces.
 #![expect(unsafe_code, reason = "kernels take raw pointers; the entries check that all of them stay inside")]
 
-use super::{Places, tiles};
+use super::{Places, panels, tiles};
 use crate::{
     instructions::with_lanes,
     lanes::{Lanes, load, store},
@@ -81,25 +81,8 @@ unsafe fn product_with<L: Lanes>(job: &mut Product<'_>) {
             column += 8 * L::COUNT;
         }
     }
-    while column < job.columns {
-        let vectors = (job.columns - column).div_ceil(L::COUNT);
-        // Four vectors go as two and two: three and one would leave the second nearly empty-handed.
-        let vectors = if vectors == 4 { 2 } else { vectors.min(3) };
-        let width = (vectors * L::COUNT).min(job.columns - column);
-        let last = width - (vectors - 1) * L::COUNT;
-        // SAFETY: the caller checked every address and has the instructions.
-        unsafe {
-            match (vectors, last == L::COUNT) {
-                (1, true) => panel::<L, 1, false>(job, column, last),
-                (2, true) => panel::<L, 2, false>(job, column, last),
-                (_, true) => panel::<L, 3, false>(job, column, last),
-                (1, false) => panel::<L, 1, true>(job, column, last),
-                (2, false) => panel::<L, 2, true>(job, column, last),
-                (_, false) => panel::<L, 3, true>(job, column, last),
-            }
-        }
-        column += width;
-    }
+    // SAFETY: the caller checked every address and has the instructions.
+    panels!(job.columns, L, column, last, V, PART => unsafe { panel::<L, V, PART>(job, column, last) });
 }
 
 #[inline(always)]
@@ -202,24 +185,10 @@ unsafe fn outer_with<L: Lanes>(job: &mut Outer<'_>) {
     while first < job.rows {
         let rows = first..(first + ROWS_PER_PASS).min(job.rows);
         let mut column = 0;
-        while column < job.columns {
-            let vectors = (job.columns - column).div_ceil(L::COUNT);
-            let vectors = if vectors == 4 { 2 } else { vectors.min(3) };
-            let width = (vectors * L::COUNT).min(job.columns - column);
-            let last = width - (vectors - 1) * L::COUNT;
-            // SAFETY: the caller checked every address and has the instructions.
-            unsafe {
-                match (vectors, last == L::COUNT) {
-                    (1, true) => outer_panel::<L, 1, false>(job, rows.clone(), column, last),
-                    (2, true) => outer_panel::<L, 2, false>(job, rows.clone(), column, last),
-                    (_, true) => outer_panel::<L, 3, false>(job, rows.clone(), column, last),
-                    (1, false) => outer_panel::<L, 1, true>(job, rows.clone(), column, last),
-                    (2, false) => outer_panel::<L, 2, true>(job, rows.clone(), column, last),
-                    (_, false) => outer_panel::<L, 3, true>(job, rows.clone(), column, last),
-                }
-            }
-            column += width;
-        }
+        // SAFETY: the caller checked every address and has the instructions.
+        panels!(job.columns, L, column, last, V, PART => unsafe {
+            outer_panel::<L, V, PART>(job, rows.clone(), column, last);
+        });
         first = rows.end;
     }
 }

@@ -3,8 +3,8 @@
 #![expect(unsafe_code, reason = "pages that nobody may read")]
 
 use super::{
-    DepthwiseFilter, DepthwiseGradient, Offsets, Outer, Places, Product, Right, Segment, Tap, filter_channels,
-    gradient_of_filter, outer, product, product_by_columns,
+    DepthwiseFilter, DepthwiseGradient, Map, Offsets, Outer, Places, Points, Product, Right, Segment, Tap, Tiles,
+    Transform, filter_channels, gradient_of_filter, outer, product, product_by_columns, transform,
 };
 use crate::instructions::tests::with_each_set;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
@@ -285,6 +285,98 @@ fn filters_of_single_channels() {
                     }
                 }
                 close(&result, &expected, &format!("{set:?} gradient {positions}×{channels}, {count} taps {guard:?}"));
+            }
+        }
+    });
+}
+
+/// The matrix that [`Map`] multiplies from the left, as the paper has it.
+fn matrix(map: Map) -> Vec<Vec<f64>> {
+    let transposed = |matrix: &[Vec<f64>]| -> Vec<Vec<f64>> {
+        (0..matrix[0].len()).map(|column| matrix.iter().map(|row| row[column]).collect()).collect()
+    };
+    let result = vec![vec![1.0, 1.0, 1.0, 0.0], vec![0.0, 1.0, -1.0, -1.0]];
+    let weights = vec![vec![1.0, 0.0, 0.0], vec![0.5, 0.5, 0.5], vec![0.5, -0.5, 0.5], vec![0.0, 0.0, 1.0]];
+    match map {
+        Map::Patch => vec![
+            vec![1.0, 0.0, -1.0, 0.0],
+            vec![0.0, 1.0, 1.0, 0.0],
+            vec![0.0, -1.0, 1.0, 0.0],
+            vec![0.0, 1.0, 0.0, -1.0],
+        ],
+        Map::Weights => weights,
+        Map::Result => result,
+        Map::ResultGradient => transposed(&result),
+        Map::WeightsGradient => transposed(&weights),
+    }
+}
+
+/// The places of a tile's points in an image of 5×4 pixels, `None` outside.
+fn places(side: usize, [top, left]: [isize; 2], channels: usize) -> Vec<Option<usize>> {
+    let place = |point: usize| {
+        let (row, column) = (top + (point / side) as isize, left + (point % side) as isize);
+        let inside = (0..5).contains(&row) && (0..4).contains(&column);
+        inside.then(|| (row as usize * 4 + column as usize) * channels)
+    };
+    (0..side * side).map(place).collect()
+}
+
+#[test]
+fn transforms_are_the_products_of_the_paper() {
+    // The first lies inside, the others beyond one side or two.
+    let corners = [[1, 0], [-1, -1], [3, 2], [0, 3], [-2, 1]];
+    with_each_set(|set| {
+        for map in [Map::Patch, Map::Weights, Map::Result, Map::ResultGradient, Map::WeightsGradient] {
+            let matrix = matrix(map);
+            let (to, from) = (matrix.len(), matrix[0].len());
+            for (channels, guard, add) in CHANNELS.into_iter().flat_map(|channels| {
+                GUARDS.into_iter().flat_map(move |guard| [false, true].map(|add| (channels, guard, add)))
+            }) {
+                let (distance, tiles) = (3 * channels + 2, 3);
+                let planes = |point: usize, tile: usize| Some(point * distance + tile * channels);
+                let images = [from, to].map(|side| Tiles::new([5, 4, channels], side, corners));
+                let points = |image| [Points::Planes(distance), Points::Image(image, 1)];
+                for from_points in points(&images[0]) {
+                    for to_points in points(&images[1]) {
+                        let place = |points: Points<'_>, side: usize, tile: usize, point: usize| match points {
+                            Points::Planes(_) => planes(point, tile),
+                            Points::Image(_, first) => places(side, corners[first + tile], channels)[point],
+                        };
+                        let length = |points: Points<'_>, side: usize| match points {
+                            Points::Planes(_) => (side * side - 1) * distance + tiles * channels,
+                            Points::Image(..) => 5 * 4 * channels,
+                        };
+                        let input = Guarded::new(&numbers(length(from_points, from), 1), guard);
+                        let before = numbers(length(to_points, to), 2);
+                        let mut result = Guarded::new(&before, guard);
+                        let mut job = Transform {
+                            map,
+                            tiles,
+                            channels,
+                            from: &input,
+                            from_points,
+                            to: &mut result,
+                            to_points,
+                            add,
+                        };
+                        transform(&mut job);
+                        let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
+                        for (tile, channel) in (0..tiles).flat_map(|tile| (0..channels).map(move |c| (tile, c))) {
+                            let value = |point: usize| {
+                                place(from_points, from, tile, point).map_or(0.0, |at| f64::from(input[at + channel]))
+                            };
+                            for point in 0..to * to {
+                                let Some(at) = place(to_points, to, tile, point) else { continue };
+                                let term =
+                                    |k: usize| matrix[point / to][k / from] * value(k) * matrix[point % to][k % from];
+                                let sum: f64 = (0..from * from).map(term).sum();
+                                let there = &mut expected[at + channel];
+                                *there = sum + if add { *there } else { 0.0 };
+                            }
+                        }
+                        close(&result, &expected, &format!("{set:?} {map:?} {channels} {guard:?} add {add}"));
+                    }
+                }
             }
         }
     });

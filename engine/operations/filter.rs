@@ -28,6 +28,8 @@ pub(crate) trait Filter: Send + Sync + Sized {
     fn is_heavy(&self) -> bool {
         false
     }
+    /// Gets ready for [`Self::apply`] with these weights.
+    fn prepare_forward(&mut self, _weights: &[f32]) {}
     /// Applies the filter to some images.
     fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]);
     /// Gets ready for [`Self::input_gradient`].
@@ -110,11 +112,13 @@ pub(crate) struct Filtered<F> {
     norm: Option<Normaliser>,
     residual: Option<Residual>,
     partials: Vec<f32>,
+    /// Whether the filter knows the weights as they are now.
+    is_prepared: bool,
 }
 
 impl<F: Filter> Filtered<F> {
     pub(crate) fn new(filter: F, bias: bool, Followers { norm, residual }: Followers) -> Self {
-        Self { filter, bias, norm, residual, partials: Vec::new() }
+        Self { filter, bias, norm, residual, partials: Vec::new(), is_prepared: false }
     }
 
     /// Adds the second input, if there is one, to the images from `first` on.
@@ -202,6 +206,9 @@ impl<F: Filter> Filtered<F> {
 
 impl<F: Filter> Operation for Filtered<F> {
     fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], saved: &mut [f32], output: &mut [f32]) {
+        if !std::mem::replace(&mut self.is_prepared, true) {
+            self.filter.prepare_forward(&parameters[..self.filter.weights()]);
+        }
         if run.training && self.norm.is_some() {
             return self.forward_in_training(run, parameters, inputs, saved, output);
         }
@@ -270,6 +277,10 @@ impl<F: Filter> Operation for Filtered<F> {
             self.backward_by_chunks(run, &pass, gradients.output, of_input.values, of_filter);
         }
         self.norm = norm;
+    }
+
+    fn parameters_changed(&mut self) {
+        self.is_prepared = false;
     }
 
     fn saves(&self) -> bool {

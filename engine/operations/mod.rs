@@ -10,6 +10,7 @@ mod filter;
 mod joining;
 mod norm;
 mod pool;
+mod winograd;
 
 pub(crate) use activation::{Activate, Softmax};
 pub(crate) use arrange::Arrange;
@@ -21,6 +22,7 @@ pub(crate) use filter::{Filtered, Followers, Residual};
 pub(crate) use joining::{Add, Scale};
 pub(crate) use norm::{Normalise, Normaliser};
 pub(crate) use pool::{AdaptivePool, AveragePool, MaxPool};
+pub(crate) use winograd::Winograd;
 
 use nasgen_modules::{Shape, Window};
 
@@ -77,6 +79,11 @@ impl Taps {
             }
         }
         taps
+    }
+
+    /// Number of pairs at all positions.
+    pub(crate) fn count(&self) -> usize {
+        self.seen.len()
     }
 
     /// The (tap, pixel) pairs of one position, taps ascending.

@@ -3,19 +3,26 @@
 use super::{
     device,
     failure::{Failure, Kind},
+    images::DownloadFlags,
     output::Output,
     show::{input_shape, parse_input, plan},
-    train::{ExecutorName, executor, note_reference},
+    train::{ExecutorName, executor, note_reference, setting, sides},
 };
 use crate::{
-    bench::{Mode, Timing, measure, noise},
+    bench::{DataTiming, Mode, Timing, measure, measure_data, noise},
+    data::{Dataset, Fit, ImageFormat, Normalisation, Source},
+    network::Network,
+    numbers::grouped,
     spec::{ModelSpec, SourceText, TrainSettings},
-    train::OptimizerRule,
+    train::{OptimizerRule, augmentation},
     weights::Weights,
 };
-use nasgen_modules::Blocks;
+use nasgen_modules::{Blocks, arguments::Argument};
 use serde_json::{Value, json};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// Measure how fast a network runs: class scores, or with --train whole training steps.
 #[derive(clap::Args)]
@@ -34,9 +41,17 @@ pub(super) struct Arguments {
     /// Shape of the images, such as 3x64x64 (default: the spec's input_size, else 32x32).
     #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
     input: Option<[usize; 3]>,
-    /// The optimizer of the training steps: sgd or adamw (default: the spec's, else sgd).
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "train", help = optimizer_help(), value_parser = parse_optimizer)]
     optimizer: Option<String>,
+    /// Measure training from these images beside training on noise that is there already: what reading and
+    /// augmenting cost. Names are those of `train --data`.
+    #[arg(long, value_name = "SOURCE", requires = "train")]
+    data: Option<Source>,
+    #[command(flatten)]
+    downloads: DownloadFlags,
+    /// What is done to the images of --data, as `train --augment` has it (default: the spec's).
+    #[arg(long, value_name = "POLICY", requires = "data")]
+    augment: Option<String>,
     /// How long to measure.
     #[arg(long, default_value_t = 3.0, value_name = "S", value_parser = parse_seconds)]
     seconds: f64,
@@ -52,27 +67,32 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     let device = device::open(&arguments.device)?;
     let source = SourceText::read(&arguments.config)?;
     let spec = ModelSpec::parse(&source, blocks)?;
-    let rule = OptimizerRule::of(&settings(&spec, arguments.optimizer.as_deref())?);
+    let settings = settings(&spec, arguments)?;
+    let rule = OptimizerRule::of(&settings);
     let network = plan(&source, &spec, input_shape(&spec, arguments.input))?;
     let threads = arguments.threads.map_or_else(available_threads, |threads| threads as usize);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| Failure::new(Kind::Failed, format!("cannot start {threads} threads: {error}")))?;
 
     note_reference(arguments.executor, &network, output);
+    let loaded =
+        arguments.data.as_ref().map(|source| Loaded::of(source, &network, &arguments.downloads, output)).transpose()?;
     let batch = noise(&network.layers, arguments.batch as usize, 0);
     let mode = if arguments.train { Mode::Train } else { Mode::Infer };
-    let (timing, executor) = pool.install(|| -> Result<(Timing, &'static str), Failure> {
-        let weights = Weights::initial(&network.layers, 0);
-        let mut executor = executor(arguments.executor, &network, &weights, rule, 0, &device)?;
-        let timing = measure(
-            &mut *executor,
-            &batch,
-            network.layers.output().channels(),
-            mode,
-            Duration::from_secs_f64(arguments.seconds),
-        );
-        Ok((timing.map_err(|error| Failure::new(Kind::Failed, error.0))?, executor.name()))
-    })?;
+    let classes = network.layers.output().channels();
+    let duration = Duration::from_secs_f64(arguments.seconds);
+    let (timing, data, executor) =
+        pool.install(|| -> Result<(Timing, Option<DataTiming>, &'static str), Failure> {
+            let weights = Weights::initial(&network.layers, 0);
+            let mut executor = executor(arguments.executor, &network, &weights, rule, 0, &device)?;
+            let failed = |error: crate::train::ExecutorError| Failure::new(Kind::Failed, error.0);
+            let timing = measure(&mut *executor, &batch, classes, mode, duration).map_err(failed)?;
+            let data = loaded.as_ref().map(|loaded| {
+                let images = (&loaded.data.train, &loaded.normalisation, &augmentation(&settings));
+                measure_data(&mut *executor, &batch, images, classes, duration).map_err(failed)
+            });
+            Ok((timing, data.transpose()?, executor.name()))
+        })?;
 
     let (median, least) = (timing.median_ms(), timing.min_ms());
     let images_per_second = f64::from(arguments.batch) / (median * 1e-3);
@@ -81,16 +101,17 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
         || {
             let memory =
                 peak_bytes().map_or_else(String::new, |bytes| format!(", peak memory {} MB", bytes / 1_000_000));
+            let images = loaded.as_ref().zip(data).map_or_else(String::new, |(loaded, timing)| loaded.text(&timing));
             format!(
                 "{median:.2} ms for a {what} of {} images (fastest {least:.2} ms, {} steps): {images_per_second:.0} \
-                 images/s\n{executor} on {}, {threads} threads{memory}",
+                 images/s\n{executor} on {}, {threads} threads{memory}{images}",
                 arguments.batch,
                 timing.step_ms.len(),
                 arguments.device,
             )
         },
         || {
-            json!({
+            let mut result = json!({
                 "mode": if arguments.train { "train" } else { "infer" },
                 "batch": arguments.batch,
                 "threads": threads,
@@ -101,20 +122,95 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
                 "step_ms": {"p50": median, "min": least},
                 "images_per_second": images_per_second,
                 "peak_bytes": peak_bytes(),
-            })
+            });
+            if let Some((loaded, timing)) = loaded.as_ref().zip(data) {
+                result["data"] = loaded.json(&timing);
+            }
+            result
         },
     )
 }
 
-/// The spec's settings, with another optimizer if one is named.
-fn settings(spec: &ModelSpec, optimizer: Option<&str>) -> Result<TrainSettings, Failure> {
+/// The images of `--data`.
+struct Loaded {
+    data: Dataset,
+    normalisation: Normalisation,
+    /// How long it took to read and decode them, once.
+    seconds: f64,
+}
+
+impl Loaded {
+    fn of(source: &Source, network: &Network, downloads: &DownloadFlags, output: &Output) -> Result<Self, Failure> {
+        let began = Instant::now();
+        let [channels, height, width] = sides(network)?;
+        let format = ImageFormat { channels, height, width, fit: Fit::default() };
+        let data = downloads.load(source, &format, output)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let (wanted, classes) = (data.classes.len(), network.layers.output().channels());
+        if wanted > classes {
+            return Err(Failure::usage(format!("{} has {wanted} classes, the network {classes} scores", data.name)));
+        }
+        Ok(Self { normalisation: Normalisation::of(&data.train), data, seconds })
+    }
+
+    fn text(&self, timing: &DataTiming) -> String {
+        format!(
+            "\n{}: {:.0} images/s from {} images in memory (decoded once in {:.1} s), {:.0} on noise, in turn: \
+             {:.1} % lost",
+            self.data.name,
+            timing.data,
+            grouped(self.data.train.len() as u64),
+            self.seconds,
+            timing.synthetic,
+            timing.loss() * 100.0,
+        )
+    }
+
+    fn json(&self, timing: &DataTiming) -> Value {
+        json!({
+            "name": self.data.name,
+            "images": self.data.train.len(),
+            "load_seconds": self.seconds,
+            "images_per_second": timing.data,
+            "synthetic_images_per_second": timing.synthetic,
+            "loss_percent": timing.loss() * 100.0,
+        })
+    }
+}
+
+/// What `--optimizer` takes.
+fn optimizer() -> Option<Argument> {
+    TrainSettings::signature().arguments.into_iter().find(|setting| setting.name == "optimizer")
+}
+
+fn optimizer_help() -> String {
+    let wanted = optimizer().map_or_else(String::new, |setting| setting.wanted());
+    format!("The optimizer of the training steps: {wanted} (default: the spec's, else sgd)")
+}
+
+fn parse_optimizer(text: &str) -> Result<String, String> {
+    let Some(setting) = optimizer() else { return Ok(text.to_owned()) };
+    setting.accepts(&Value::from(text)).map_err(|error| {
+        let help = error.help.map_or_else(String::new, |help| format!("; {help}"));
+        format!("{}{help}", error.message)
+    })?;
+    Ok(text.to_owned())
+}
+
+/// The spec's settings, with another optimizer and augmentation if they are named.
+fn settings(spec: &ModelSpec, arguments: &Arguments) -> Result<TrainSettings, Failure> {
+    let given = [("optimizer", &arguments.optimizer), ("augment", &arguments.augment)];
     let mut values = spec.train.clone();
-    if let Some(name) = optimizer {
-        values.insert("optimizer".into(), Value::from(name));
+    for (name, text) in given {
+        if let Some(text) = text {
+            values.insert(name.into(), setting(name, text));
+        }
     }
     TrainSettings::parse(&values).map_err(|errors| {
+        let flags: Vec<String> =
+            given.iter().filter(|(_, text)| text.is_some()).map(|(name, _)| format!("--{name}")).collect();
         let messages: Vec<String> = errors.into_iter().map(|error| error.message).collect();
-        Failure::usage(format!("--optimizer: {}", messages.join("; ")))
+        Failure::usage(format!("{}: {}", flags.join(", "), messages.join("; ")))
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     failure::{Failure, Kind},
+    images::DownloadFlags,
     output::Output,
     show::parse_input,
 };
@@ -20,6 +21,8 @@ use serde_json::json;
 pub(super) struct Arguments {
     /// A folder or a CSV table, as for `train --data`.
     data: Source,
+    #[command(flatten)]
+    downloads: DownloadFlags,
     /// Shape that the images are brought to.
     #[arg(long, default_value = "3x64x64", value_name = "CxHxW", value_parser = parse_input)]
     input: [usize; 3],
@@ -31,7 +34,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let [channels, height, width] = arguments.input;
     let format = ImageFormat { channels, height, width, fit: arguments.fit };
-    let data = arguments.data.load(&format)?;
+    let data = arguments.downloads.read(&arguments.data, &format, output)?;
     let survey = Survey::of(&data);
     let bytes = [Some(&data.train), data.validation.as_ref(), data.test.as_ref()];
     let bytes: usize = bytes.into_iter().flatten().map(|images| images.pixels.len()).sum();

@@ -3,6 +3,7 @@
 use super::{
     classifier::{Classifier, ClassifierFlags},
     failure::{Failure, Kind},
+    images::DownloadFlags,
     output::Output,
 };
 use crate::{
@@ -29,6 +30,8 @@ pub(super) struct Arguments {
     /// Other images than the run's: their test images, else their validation images, else all.
     #[arg(long, value_name = "SOURCE")]
     data: Option<Source>,
+    #[command(flatten)]
+    downloads: DownloadFlags,
     /// Which images: train, val or test [default: test where there are some, else val].
     #[arg(long, value_name = "NAME")]
     split: Option<SplitName>,
@@ -100,8 +103,7 @@ fn choose(arguments: &Arguments, run: &Path, classifier: &Classifier, output: &O
         Some(source) => (source.clone(), None),
         None => of_run(run)?,
     };
-    let data = source.load(&classifier.format)?;
-    data.notes.iter().for_each(|note| output.note(note));
+    let data = arguments.downloads.load(&source, &classifier.format, output)?;
     let mut parts = match file {
         Some(file) => Partition::by(&file, data, false)?,
         // Images that were never split are all measured on.

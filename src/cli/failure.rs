@@ -24,6 +24,8 @@ pub(super) struct Failure {
     pub(super) kind: Kind,
     /// Complete, without `error:` before it unless it is a rendered diagnostic.
     pub(super) message: Message,
+    /// What was done before it failed and is still there.
+    pub(super) done: Option<String>,
 }
 
 #[derive(Debug)]
@@ -36,16 +38,21 @@ pub(super) enum Message {
 
 impl Failure {
     pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: Message::Plain(message.into()) }
+        Self { kind, message: Message::Plain(message.into()), done: None }
     }
 
     /// A failure that the command's JSON object tells of.
     pub(super) fn in_result(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: Message::InResult(message.into()) }
+        Self { kind, message: Message::InResult(message.into()), done: None }
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
+    }
+
+    /// The same after something was done that is still there.
+    pub(super) fn after(self, done: impl Into<Option<String>>) -> Self {
+        Self { done: done.into(), ..self }
     }
 
     pub(super) fn code(&self) -> ExitCode {
@@ -55,6 +62,6 @@ impl Failure {
 
 impl From<SpecError> for Failure {
     fn from(error: SpecError) -> Self {
-        Self { kind: Kind::Usage, message: Message::Spec(error) }
+        Self { kind: Kind::Usage, message: Message::Spec(error), done: None }
     }
 }

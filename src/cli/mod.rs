@@ -4,21 +4,24 @@
 mod bench;
 mod check;
 mod classifier;
+mod destination;
 mod device;
 mod eval;
 mod failure;
+mod images;
 mod interrupt;
 mod modules;
 mod output;
 mod predict;
 mod progress;
+mod report;
 mod sample;
 mod show;
 mod space;
 mod study;
 mod train;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 use failure::Failure;
 use nasgen_modules::{Block, Blocks};
 use output::Output;
@@ -45,6 +48,7 @@ const EXAMPLES: &str = "Examples:
   nasgen check photos                            what is in a folder of images
   nasgen eval runs/latest                        how good it is
   nasgen predict runs/latest photo.jpg           what it says of an image
+  nasgen report runs/latest                      its curves, mistakes, network as one page
   nasgen bench cfg.yml --train                   how fast it trains
   nasgen study best --max-macs 3M --out best.yml the best network that a search found
   nasgen modules InvertedResidualv3              what a block takes
@@ -63,6 +67,7 @@ enum Command {
     Check(check::Arguments),
     Eval(eval::Arguments),
     Predict(predict::Arguments),
+    Report(report::Arguments),
     Study(study::Arguments),
 }
 
@@ -76,7 +81,7 @@ enum Command {
 /// }
 /// ```
 pub fn main_with(more: &[Block]) -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match read() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -90,6 +95,7 @@ pub fn main_with(more: &[Block]) -> ExitCode {
             Command::Check(arguments) => check::run(&arguments, &output),
             Command::Eval(arguments) => eval::run(&arguments, &blocks, &output),
             Command::Predict(arguments) => predict::run(&arguments, &blocks, &output),
+            Command::Report(arguments) => report::run(&arguments, &blocks, &output),
             Command::Space(arguments) => space::run(&arguments, &blocks, &output),
             Command::Study(arguments) => study::run(&arguments, &output),
             Command::Train(arguments) => train::run(&arguments, &blocks, &output),
@@ -103,9 +109,32 @@ pub fn main_with(more: &[Block]) -> ExitCode {
     }
 }
 
-/// clap's own report. With `--json` a wrong command line is an object on stdout like every failure.
+/// The command line. A negative number after a flag is its value, and the flag says what it takes.
+fn read() -> Result<Cli, clap::Error> {
+    let numbers = |argument: clap::Arg| {
+        if argument.get_action().takes_values() && !argument.is_allow_hyphen_values_set() {
+            argument.allow_negative_numbers(true)
+        } else {
+            argument
+        }
+    };
+    let command = Cli::command().mut_subcommands(|command| command.mut_args(numbers));
+    let mut matches = command.try_get_matches()?;
+    Cli::from_arg_matches_mut(&mut matches)
+}
+
+/// clap's own report. With `--json` what was asked for, or a wrong command line, is an object on
+/// stdout like every result and failure.
 fn usage(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|argument| argument == "--json");
+    if json && matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let key = if error.kind() == ErrorKind::DisplayHelp { "help" } else { "version" };
+        let text = error.to_string();
+        return match Output::new(true).result(String::new, || serde_json::json!({ key: text.trim_end() })) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.code(),
+        };
+    }
     if json && error.use_stderr() {
         let failure = Failure::usage(error.to_string().trim_start_matches("error: "));
         Output::new(true).failure(&failure);

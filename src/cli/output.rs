@@ -43,10 +43,14 @@ impl Output {
     }
 
     pub(super) fn failure(&self, failure: &Failure) {
-        let message = |colour| match &failure.message {
-            Message::Plain(text) | Message::InResult(text) => format!("error: {text}"),
-            Message::Spec(SpecError::Invalid(diagnostics)) => diagnostics.render(colour),
-            Message::Spec(error) => format!("error: {error}"),
+        let message = |colour| {
+            let problem = match &failure.message {
+                Message::Plain(text) | Message::InResult(text) => format!("error: {text}"),
+                Message::Spec(SpecError::Invalid(diagnostics)) => diagnostics.render(colour),
+                Message::Spec(error) => format!("error: {error}"),
+            };
+            let done = failure.done.as_ref().map_or_else(String::new, |done| format!("\nnote: {done}"));
+            format!("{problem}{done}")
         };
         if self.json && !matches!(failure.message, Message::InResult(_)) {
             let text = message(false);

@@ -9,6 +9,8 @@ pub(super) struct Progress {
     bar: Option<ProgressBar>,
     epochs: usize,
     heading_shown: bool,
+    /// Rows that did not learn in the epoch before.
+    frozen: usize,
 }
 
 const HEADING: &str = "  epoch   train loss   train acc   val loss   val acc   macro-F1        lr   img/s   time";
@@ -16,7 +18,7 @@ const HEADING: &str = "  epoch   train loss   train acc   val loss   val acc   m
 impl Progress {
     pub(super) fn new(epochs: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(ProgressBar::no_length);
-        Self { bar, epochs, heading_shown: false }
+        Self { bar, epochs, heading_shown: false, frozen: 0 }
     }
 
     pub(super) fn finish(&self) {
@@ -50,8 +52,13 @@ impl Observer for Progress {
         }
         bar.set_position(((report.epoch - 1) * report.steps + report.step) as u64);
         bar.set_message(format!(
-            "epoch {}/{}  loss {:.3}  {:.0} img/s",
-            report.epoch, self.epochs, report.loss, report.images_per_second
+            "epoch {}/{}  loss {:.3}  acc {:.1} %  lr {:.1e}  {:.0} img/s",
+            report.epoch,
+            self.epochs,
+            report.loss,
+            report.accuracy * 100.0,
+            report.learning_rate,
+            report.images_per_second
         ));
     }
 
@@ -70,6 +77,10 @@ impl Observer for Progress {
             report.images_per_second,
             report.seconds,
         );
+        if report.frozen_rows < self.frozen {
+            self.line(&format!("          since epoch {} rows {} and later learn", report.epoch, report.frozen_rows));
+        }
+        self.frozen = report.frozen_rows;
         self.line(&line);
     }
 }

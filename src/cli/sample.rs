@@ -1,14 +1,14 @@
 //! `nasgen sample`: networks drawn from a space.
 
-use super::space::read_space;
 use super::{
+    destination::{self, Destination},
     failure::{Failure, Kind},
     output::Output,
     show::parse_input,
+    space::{needs_network, read_space},
 };
 use crate::{
-    files,
-    numbers::{grouped, parse_count, short},
+    numbers::{grouped, parse_count, parse_seed, short},
     space::{Budget, Sample, SampleError, Sampler, Tuning},
     spec::{ModelSpec, SourceText},
 };
@@ -22,15 +22,19 @@ pub(super) struct Arguments {
     /// The space's file, or the name of a built-in one: cells (the default), lecture_fixed,
     /// lecture_growing, lecture_free, search_model.
     space: Option<PathBuf>,
-    /// Write to this file; with --count over 1, to 0001.yml, 0002.yml, … in this folder.
+    /// Write to this file; with --count over 1, to 0001.yml, 0002.yml, … in this folder. A file that
+    /// nasgen drew is replaced; another one, and a folder that has samples, only with --force.
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
+    /// Replace what stands at --out.
+    #[arg(long, requires = "out")]
+    force: bool,
     /// Decides what is drawn: the same seed gives the same files on every machine.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = parse_seed)]
     seed: u64,
     /// How many networks.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    count: u64,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
     /// At most this many parameters, such as 300k.
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_params: Option<u64>,
@@ -60,44 +64,48 @@ fn parse_change(text: &str) -> Result<(String, Value), String> {
 }
 
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
-    if arguments.count > 1 && arguments.out.as_ref().is_none_or(|out| out.as_os_str() == "-") {
-        return Err(Failure::usage("--count over 1 needs --out FOLDER"));
-    }
+    let count = u64::from(arguments.count);
+    let destination = Destination::new(arguments.out.as_deref(), count)?;
     let space = read_space(arguments.space.as_deref(), arguments.tune.as_ref(), blocks)?;
+    let budget = Budget { max_params: arguments.max_params, max_macs: arguments.max_macs };
+    needs_network(&space, &budget, arguments.input)?;
     let sampler = Sampler {
         space: &space,
         seed: arguments.seed,
-        budget: Budget { max_params: arguments.max_params, max_macs: arguments.max_macs },
+        budget,
         input: arguments.input.map(|[channels, height, width]| Shape::image(channels, height, width)),
     };
-    // `-` is stdout, as everywhere.
-    let out = arguments.out.as_ref().filter(|out| out.as_os_str() != "-");
+    let replaced = destination.check(arguments.force)?;
     let mut written = Vec::new();
     let mut rejected = 0;
-    for number in 0..arguments.count {
+    for number in 0..count {
         let sample = match &arguments.replay {
-            None => sampler.sample(number).map_err(infeasible)?,
-            Some(path) => replay(&sampler, path, &arguments.changes)?,
+            None => sampler.sample(number).map_err(infeasible),
+            Some(path) => replay(&sampler, path, &arguments.changes),
         };
+        let sample = sample.map_err(|failure| failure.after(so_far(&written)))?;
         rejected += sample.rejected;
-        match out {
-            None => print_sample(&sample, output)?,
-            Some(out) => {
-                let path = if arguments.count == 1 { out.clone() } else { out.join(format!("{:04}.yml", number + 1)) };
-                write(&path, &sample)?;
-                if arguments.count == 1 {
-                    output.note(&describe(&path, &sample));
-                }
-                written.push(path.display().to_string());
-            }
+        let Some(path) = destination.file(number) else { return print_sample(&sample, output) };
+        destination::write(&path, &sample.to_yaml()).map_err(|failure| failure.after(so_far(&written)))?;
+        if count == 1 {
+            output.note(&describe(&path, &sample));
         }
+        written.push(path.display().to_string());
     }
-    if out.is_none() {
-        return Ok(());
+    if let Some(replaced) = replaced {
+        output.note(&replaced);
     }
-    let drawn = arguments.count;
-    let object = || json!({ "written": written, "drawn": drawn, "rejected": rejected });
+    let object = || json!({ "written": written, "drawn": count, "rejected": rejected });
     output.result(|| next_steps(&written, rejected), object)
+}
+
+/// Which files there are of a drawing that fails.
+fn so_far(written: &[String]) -> Option<String> {
+    match written {
+        [] => None,
+        [path] => Some(format!("written before that: {path}")),
+        [first, .., last] => Some(format!("written before that: {} files, {first} to {last}", written.len())),
+    }
 }
 
 fn replay(sampler: &Sampler<'_>, path: &Path, changes: &[(String, Value)]) -> Result<Sample, Failure> {
@@ -135,15 +143,6 @@ fn infeasible(error: SampleError) -> Failure {
 fn print_sample(sample: &Sample, output: &Output) -> Result<(), Failure> {
     let text = sample.to_yaml();
     output.result(|| text.clone(), || json!({ "written": [], "drawn": 1, "rejected": sample.rejected, "config": text }))
-}
-
-fn write(path: &Path, sample: &Sample) -> Result<(), Failure> {
-    let failed =
-        |error: std::io::Error| Failure::new(Kind::Failed, format!("cannot write {}: {error}", path.display()));
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    files::write_whole(path, sample.to_yaml().as_bytes()).map_err(failed)
 }
 
 fn describe(path: &Path, sample: &Sample) -> String {

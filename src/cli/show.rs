@@ -23,7 +23,14 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
     let source = SourceText::read(&arguments.config)?;
     let spec = ModelSpec::parse(&source, blocks)?;
-    let network = plan(&source, &spec, input_shape(&spec, arguments.input))?;
+    let mut network = plan(&source, &spec, input_shape(&spec, arguments.input))?;
+    if let Some([channels, ..]) = arguments.input.filter(|[channels, ..]| *channels != spec.input_channel) {
+        let own = spec.input_channel;
+        network.notes.push(format!(
+            "--input has {channels} channels in the place of the spec's input_channel {own}: shapes and costs are \
+             those of a network that begins with {channels}"
+        ));
+    }
     output.result(|| report::network_table(&network), || to_json(&network))
 }
 

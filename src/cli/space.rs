@@ -2,12 +2,12 @@
 
 use super::{failure::Failure, output::Output, show::parse_input};
 use crate::{
-    numbers::parse_count,
+    numbers::{parse_count, parse_seed},
     report,
     space::{Budget, Count, DEFAULT, Extreme, SHIPPED, Sampler, Space, Survey, Surveyor, Tuning, ValueShare},
-    spec::SourceText,
+    spec::{SourceText, SpecError},
 };
-use nasgen_modules::{Blocks, Distribution, Shape};
+use nasgen_modules::{Blocks, Distribution, Shape, nearest};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
     input: Option<[usize; 3]>,
     /// Decides which networks an estimate is made from.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = parse_seed)]
     seed: u64,
     /// Take the file as a fixed network and draw these training settings:
     /// lr=1e-4..1e-1:log,epochs=30..120:10.
@@ -41,10 +41,12 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
     let space = read_space(arguments.space.as_deref(), arguments.tune.as_ref(), blocks)?;
+    let budget = Budget { max_params: arguments.max_params, max_macs: arguments.max_macs };
+    needs_network(&space, &budget, arguments.input)?;
     let sampler = Sampler {
         space: &space,
         seed: arguments.seed,
-        budget: Budget { max_params: arguments.max_params, max_macs: arguments.max_macs },
+        budget,
         input: arguments.input.map(|[channels, height, width]| Shape::image(channels, height, width)),
     };
     let survey = Surveyor { sampler }.survey()?;
@@ -63,6 +65,8 @@ fn to_json(name: &str, survey: &Survey) -> Value {
         "space": name,
         "combinations": count_to_json(&survey.combinations),
         "networks": count_to_json(&survey.networks),
+        "settings": count_to_json(&survey.settings),
+        "specs": count_to_json(&survey.specs),
         "distinct": survey.distinct,
         "fits": survey.fits.as_ref().map(count_to_json),
         "tried": survey.tried,
@@ -96,6 +100,36 @@ fn value_to_json(value: &ValueShare) -> Value {
     })
 }
 
+/// A name without a file may be that of a built-in space, misspelt.
+fn unreadable(path: &Path, error: SpecError) -> Failure {
+    let text = path.to_string_lossy();
+    if path.exists() || text.contains(['/', '.', '\\']) {
+        return error.into();
+    }
+    let names = SHIPPED.map(|(name, _)| name);
+    let help = nearest(&text, names).map_or_else(
+        || format!("built in are {}", names.join(", ")),
+        |near| format!("did you mean the built-in `{near}`?"),
+    );
+    Failure::usage(format!("{error}; {help}"))
+}
+
+/// What is asked of networks means nothing where a space has none.
+pub(super) fn needs_network(space: &Space, budget: &Budget, input: Option<[usize; 3]>) -> Result<(), Failure> {
+    let asked = [
+        ("--max-params", budget.max_params.is_some()),
+        ("--max-macs", budget.max_macs.is_some()),
+        ("--input", input.is_some()),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        Some((flag, _)) if !space.has_network() => Err(Failure::usage(format!(
+            "{flag} is about networks, and `{}` has none: it has no `backbone:`",
+            space.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// The space in a file or of a built-in name; with `tuning`, of a fixed spec.
 pub(super) fn read_space(path: Option<&Path>, tuning: Option<&Tuning>, blocks: &Blocks) -> Result<Space, Failure> {
     let named = match path {
@@ -110,7 +144,8 @@ pub(super) fn read_space(path: Option<&Path>, tuning: Option<&Tuning>, blocks: &
         (None, path) => {
             let path = path.unwrap_or(Path::new(""));
             let stem = path.file_stem().unwrap_or(path.as_os_str());
-            (stem.to_string_lossy().into_owned(), SourceText::read(path)?)
+            let source = SourceText::read(path).map_err(|error| unreadable(path, error))?;
+            (stem.to_string_lossy().into_owned(), source)
         }
     };
     Ok(match tuning {

@@ -21,6 +21,9 @@ pub enum DataError {
     /// A file lies at the path of the data.
     #[error("`{0}` is a file; data is a folder of images, of CIFAR binary files or of IDX files")]
     NotAFolder(PathBuf),
+    /// A published data set that must be downloaded before it is read.
+    #[error("{0} is not downloaded yet")]
+    NotDownloaded(&'static str),
     /// The folder has nothing to train on.
     #[error("no readable training image in `{path}`{found}{hint}")]
     NoImages {

@@ -6,9 +6,11 @@
 //! shifted and mirrored ([`training_batch`]). What was changed or skipped on the way in is said in
 //! [`Dataset::notes`]. A user's folder is only ever read.
 
+mod ahead;
 pub mod augment;
 mod batch;
 mod cifar;
+mod download;
 mod error;
 mod fill;
 mod folder;
@@ -17,6 +19,7 @@ mod idx;
 mod images;
 mod listing;
 mod manifest;
+mod mosaic;
 mod normalisation;
 mod order;
 mod partition;
@@ -29,10 +32,13 @@ mod survey;
 mod synthetic;
 mod tally;
 
+pub use ahead::ahead;
 pub use batch::{Augmentation, Batch, evaluation_batch, training_batch};
+pub use download::{DownloadError, Published, RemoteFile, Transfer};
 pub use error::DataError;
 pub use format::{Fit, ImageFormat, UnknownFit};
 pub use images::{Dataset, Images};
+pub use mosaic::{Mosaic, augmented_mosaic, mosaic, picture};
 pub use normalisation::Normalisation;
 pub use order::{balanced_order, permutation};
 pub use partition::Partition;

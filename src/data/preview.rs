@@ -49,7 +49,7 @@ pub fn preview(images: &Images, augmentation: &Augmentation, seed: u64) -> Resul
 }
 
 /// An image whose values come channel after channel.
-fn rgb(images: &Images, value: impl Fn(usize) -> u8) -> RgbImage {
+pub(super) fn rgb(images: &Images, value: impl Fn(usize) -> u8) -> RgbImage {
     let plane = images.height * images.width;
     RgbImage::from_fn(images.width as u32, images.height as u32, |x, y| {
         let pixel = y as usize * images.width + x as usize;

@@ -2,6 +2,7 @@
 
 use super::{
     cifar,
+    download::{DownloadError, Published, Transfer},
     error::DataError,
     folder,
     format::ImageFormat,
@@ -34,6 +35,8 @@ pub enum Source {
     Folder(PathBuf),
     /// A CSV table `path,label[,split]`; paths are relative to its folder.
     Manifest(PathBuf),
+    /// A data set that everybody knows: see [`Source::located`].
+    Published(Published),
 }
 
 impl FromStr for Source {
@@ -43,7 +46,7 @@ impl FromStr for Source {
         Ok(match text {
             "synthetic" => Self::Synthetic,
             path if path.to_lowercase().ends_with(".csv") => Self::Manifest(path.into()),
-            path => Self::Folder(path.into()),
+            text => Published::named(text).map_or_else(|| Self::Folder(text.into()), Self::Published),
         })
     }
 }
@@ -53,6 +56,7 @@ impl fmt::Display for Source {
         match self {
             Self::Synthetic => f.write_str("synthetic"),
             Self::Folder(path) | Self::Manifest(path) => path.display().fmt(f),
+            Self::Published(published) => published.fmt(f),
         }
     }
 }
@@ -75,6 +79,24 @@ impl Source {
                 let contents = manifest::load(path, format, &mut tally)?;
                 finished(path, contents, format, tally)
             }
+            Self::Published(published) => Err(DataError::NotDownloaded(published.name)),
+        }
+    }
+
+    /// Where the images are on this machine: a published set is downloaded to `cache` if it is not there yet,
+    /// as [`Published::download`] does it.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn located(
+        &self,
+        cache: &Path,
+        mirrors: &[String],
+        watch: &mut dyn FnMut(&Transfer<'_>),
+    ) -> Result<Self, DownloadError> {
+        match self {
+            Self::Published(published) => published.download(cache, mirrors, watch).map(Self::Folder),
+            here => Ok(here.clone()),
         }
     }
 
@@ -86,6 +108,7 @@ impl Source {
             Self::Synthetic => Self::Synthetic,
             Self::Folder(path) => Self::Folder(absolute(path)),
             Self::Manifest(path) => Self::Manifest(absolute(path)),
+            Self::Published(published) => Self::Published(published),
         }
     }
 }
@@ -239,10 +262,11 @@ mod tests {
 
     #[test]
     fn sources_are_read_as_they_are_written() {
-        for text in ["synthetic", "data/flowers", "./synthetic"] {
+        for text in ["synthetic", "data/flowers", "./synthetic", "mnist", "./mnist"] {
             let Ok(source) = text.parse::<Source>();
             assert_eq!(source.to_string(), text);
             assert_eq!(source == Source::Synthetic, text == "synthetic");
+            assert_eq!(matches!(source, Source::Published(_)), text == "mnist");
         }
     }
 

@@ -60,6 +60,22 @@ impl SplitFile {
         String::from_utf8(bytes.expect("memory takes all that is written")).expect("rows of strings are a string")
     }
 
+    /// How many images of each of `classes` each split has, of those splits that have some.
+    pub fn counts(&self, classes: &[String]) -> Vec<(&'static str, Vec<usize>)> {
+        let of_split = |split: &'static str| {
+            let of_class =
+                |class: &String| self.rows.iter().filter(|row| row.split == split && row.class == *class).count();
+            (split, classes.iter().map(of_class).collect::<Vec<usize>>())
+        };
+        SPLITS.into_iter().map(of_split).filter(|(_, counts)| counts.iter().any(|count| *count > 0)).collect()
+    }
+
+    /// The classes that its images have, by name.
+    pub fn classes(&self) -> Vec<String> {
+        let classes: std::collections::BTreeSet<&String> = self.rows.iter().map(|row| &row.class).collect();
+        classes.into_iter().cloned().collect()
+    }
+
     /// The images of each split, `train`, `val` and `test`, as positions in `images`.
     pub(super) fn positions(
         &self,

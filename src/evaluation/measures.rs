@@ -182,13 +182,41 @@ fn roc_auc(probabilities: &[f64], labels: &[u32], classes: usize, class: usize) 
     Some(pairs / (own * others))
 }
 
+/// The images in one of 15 equal ranges of confidence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReliabilityBin {
+    /// Mean confidence of the answers, in `0.0..=1.0`.
+    pub confidence: f64,
+    /// Share of them that are right.
+    pub accuracy: f64,
+    /// How many there are; at least one.
+    pub images: usize,
+}
+
+/// How often answers of some confidence are right; ranges without images are left out.
+pub fn reliability(answers: &Answers, labels: &[u32], classes: usize) -> Vec<ReliabilityBin> {
+    let bins = bins(answers, labels, classes).into_iter().filter(|bin| bin.images > 0);
+    let mean = |Bin { confidence, right, images }: Bin| {
+        let count = images as f64;
+        ReliabilityBin { confidence: confidence / count, accuracy: right / count, images }
+    };
+    bins.map(mean).collect()
+}
+
 fn calibration_error(answers: &Answers, labels: &[u32], classes: usize) -> f64 {
-    /// Images of one range of confidence.
-    #[derive(Clone, Default)]
-    struct Bin {
-        confidence: f64,
-        right: f64,
-    }
+    let bins = bins(answers, labels, classes);
+    bins.iter().map(|bin| (bin.confidence - bin.right).abs()).sum::<f64>() / labels.len().max(1) as f64
+}
+
+/// Sums over the images of one range of confidence.
+#[derive(Clone, Copy, Default)]
+struct Bin {
+    confidence: f64,
+    right: f64,
+    images: usize,
+}
+
+fn bins(answers: &Answers, labels: &[u32], classes: usize) -> Vec<Bin> {
     let mut bins = vec![Bin::default(); BINS];
     for ((row, answer), label) in answers.probabilities.chunks_exact(classes).zip(&answers.classes).zip(labels) {
         let confidence = row[*answer];
@@ -196,8 +224,9 @@ fn calibration_error(answers: &Answers, labels: &[u32], classes: usize) -> f64 {
         let bin = ((confidence * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
         bins[bin].confidence += confidence;
         bins[bin].right += f64::from(u8::from(*answer == *label as usize));
+        bins[bin].images += 1;
     }
-    bins.iter().map(|bin| (bin.confidence - bin.right).abs()).sum::<f64>() / labels.len().max(1) as f64
+    bins
 }
 
 #[cfg(test)]

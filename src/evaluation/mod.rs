@@ -3,10 +3,12 @@
 mod ensemble;
 mod measures;
 mod metrics;
+mod mistakes;
 
 pub use ensemble::{Answers, Vote};
-pub use measures::{ClassMeasures, Confusion, Evaluation, Interval};
+pub use measures::{ClassMeasures, Confusion, Evaluation, Interval, ReliabilityBin, reliability};
 pub use metrics::Metrics;
+pub use mistakes::{Mistake, worst_mistakes};
 
 /// Class probabilities from scores (softmax), row by row.
 pub fn probabilities(scores: &[f32], classes: usize) -> Vec<f64> {

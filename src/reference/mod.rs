@@ -7,7 +7,7 @@ mod taps;
 
 use crate::{
     data::Batch,
-    train::{Executor, ExecutorError, OptimizerRule, State, Step, StepResult},
+    train::{Executor, ExecutorError, Freezing, OptimizerRule, State, Step, StepResult},
     weights::{Array, Weights},
 };
 use candle_core::{D, Device, Result, Tensor, Var};
@@ -23,6 +23,7 @@ pub struct Reference {
     optimizer: Optimizer,
     /// Sums of the gradients of batches that the optimizer has not seen yet.
     waiting: BTreeMap<String, Tensor>,
+    freezing: Freezing,
     seed: u64,
     device: Device,
 }
@@ -70,6 +71,7 @@ impl Reference {
             statistics,
             optimizer,
             waiting: BTreeMap::new(),
+            freezing: Freezing::default(),
             seed,
             device: device.clone(),
         })
@@ -139,6 +141,7 @@ impl Reference {
     }
 
     fn node(&mut self, index: usize, node: &Node, inputs: &[Tensor], mode: Mode) -> Result<Tensor> {
+        let mode = if self.freezing.is_frozen(&node.label) { Mode::Evaluation } else { mode };
         let x = &inputs[0];
         let size = node.output.size().unwrap_or([1, 1]);
         match &node.primitive {
@@ -187,6 +190,8 @@ impl Reference {
     fn parameter(&self, node: &Node, name: &str) -> Result<Tensor> {
         let name = format!("{}.{name}", node.label);
         match self.parameters.get(&name) {
+            // No gradient goes into what is frozen, nor through it.
+            Some(var) if self.freezing.is_frozen(&name) => Ok(var.as_tensor().detach()),
             Some(var) => Ok(var.as_tensor().clone()),
             None => candle_core::bail!("the network has no tensor `{name}`"),
         }
@@ -300,7 +305,7 @@ impl Reference {
                 *gradient = (&*gradient * factor)?;
             }
         }
-        self.optimizer.step(&self.parameters, &gradients, step.learning_rate)
+        self.optimizer.step(&self.parameters, &gradients, &self.freezing, step.learning_rate)
     }
 
     fn put_back(&mut self, state: &State) -> Result<()> {
@@ -382,6 +387,10 @@ impl Executor for Reference {
 
     fn restore(&mut self, state: &State) -> std::result::Result<(), ExecutorError> {
         Ok(self.put_back(state)?)
+    }
+
+    fn freeze(&mut self, freezing: &Freezing) {
+        self.freezing = freezing.clone();
     }
 }
 

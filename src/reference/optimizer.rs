@@ -1,6 +1,6 @@
 //! Optimizers as PyTorch computes them, tensor by tensor.
 
-use crate::train::OptimizerRule;
+use crate::train::{Freezing, OptimizerRule};
 use candle_core::{Result, Tensor, Var};
 use nasgen_modules::{TensorRole, TensorSpec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,11 +31,12 @@ impl Optimizer {
         &mut self,
         parameters: &BTreeMap<String, Var>,
         gradients: &BTreeMap<String, Tensor>,
+        freezing: &Freezing,
         learning_rate: f64,
     ) -> Result<()> {
         self.steps += 1;
         for (name, gradient) in gradients {
-            let Some(parameter) = parameters.get(name) else { continue };
+            let (Some(parameter), Some(since)) = (parameters.get(name), freezing.learns_since(name)) else { continue };
             let decay = if self.decaying.contains(name) { self.rule.decay() } else { 0.0 };
             let update = Update {
                 weight: parameter.as_tensor().detach(),
@@ -43,7 +44,7 @@ impl Optimizer {
                 moments: self.moments.get(name).map_or(&[], Vec::as_slice),
                 decay,
                 rate: learning_rate,
-                steps: self.steps,
+                steps: self.steps - i32::try_from(since).unwrap_or(self.steps),
             };
             let (weight, moments) = update.by(self.rule)?;
             parameter.set(&weight)?;
@@ -177,7 +178,7 @@ mod tests {
                 (name.clone(), ((parameter.as_tensor() * 0.5).unwrap() + noise).unwrap())
             };
             let gradients = parameters.iter().map(gradient).collect();
-            optimizer.step(&parameters, &gradients, rate).unwrap();
+            optimizer.step(&parameters, &gradients, &Freezing::default(), rate).unwrap();
             if step % 10 < 9 {
                 continue;
             }

@@ -2,7 +2,10 @@
 
 use super::network::plain_table;
 use crate::spec::emit_inline;
-use nasgen_modules::{BlockEntry, Blocks};
+use nasgen_modules::{
+    BlockEntry, Blocks,
+    composition::{Layer, LayerDefault},
+};
 
 /// One line for each block.
 pub fn block_list(blocks: &Blocks) -> String {
@@ -41,4 +44,15 @@ pub fn block_details(block: &BlockEntry) -> String {
         return format!("{title}\n\nIt takes no arguments: [1, {}, []]", block.name());
     }
     format!("{title}\n\n{}\n\nIn a row: [repeat, {}, {}]", table.trim_fmt(), block.name(), argument_names(block))
+}
+
+/// All about a layer that blocks in YAML can name.
+pub fn layer_details(name: &str, layer: Layer) -> String {
+    let argument = |(name, default): &(&str, LayerDefault)| match default.written() {
+        None => (*name).to_owned(),
+        Some(default) => format!("{name} = {default}"),
+    };
+    let arguments: Vec<String> = layer.arguments().iter().map(argument).collect();
+    let takes = if arguments.is_empty() { "It takes no arguments".to_owned() } else { arguments.join(", ") };
+    format!("{name}, a layer of blocks in YAML: {}\n\n{takes}", layer.meaning())
 }

@@ -2,14 +2,19 @@
 
 mod blocks;
 mod evaluation;
+pub mod html;
+mod lr_chart;
 mod network;
+mod run;
 mod space;
 mod study;
 mod survey;
 
-pub use blocks::{block_details, block_list};
+pub use blocks::{block_details, block_list, layer_details};
 pub use evaluation::{answers_csv, evaluation_text};
+pub use lr_chart::lr_chart;
 pub use network::network_table;
+pub use run::{EpochRow, Measured, RunReport, Setting};
 pub use space::{count_text, space_report};
 pub use study::{best_text, studies_text, study_text};
 pub use survey::survey_text;

@@ -14,7 +14,10 @@ const MOST_SHOWN: usize = 8;
 /// A survey for people.
 pub fn space_report(name: &str, survey: &Survey) -> String {
     let mut lines = vec![format!("space         {name}")];
-    lines.push(format!("combinations  {}", count_text(&survey.combinations)));
+    let has_network = survey.extremes.is_some();
+    if has_network {
+        lines.push(format!("combinations  {}", count_text(&survey.combinations)));
+    }
     if let Some([fewest_params, most_params, fewest_macs, most_macs]) = &survey.extremes {
         let how = match (survey.all_tried, &survey.networks) {
             (true, _) => "all tried".to_owned(),
@@ -28,6 +31,10 @@ pub fn space_report(name: &str, survey: &Survey) -> String {
         if let Some(fits) = &survey.fits {
             lines.push(format!("in budget     {}", count_text(fits)));
         }
+        if survey.settings != Count::one() {
+            lines.push(format!("settings      {}, under train and params", count_text(&survey.settings)));
+            lines.push(format!("specs         {}, networks with settings", count_text(&survey.specs)));
+        }
         let found = if survey.all_tried { "" } else { " found" };
         for (noun, extreme) in [
             ("fewest parameters", fewest_params),
@@ -37,6 +44,9 @@ pub fn space_report(name: &str, survey: &Survey) -> String {
         ] {
             lines.push(format!("{noun:18}{}{found}", cost_text(&extreme.cost)));
         }
+    }
+    if !has_network {
+        lines.push(format!("settings      {}", count_text(&survey.settings)));
     }
     match &survey.values {
         None => lines.push("\nThe values are too entwined to say how likely each is.".into()),

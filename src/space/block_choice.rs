@@ -6,7 +6,7 @@ use super::{
     structure::{Node as Part, explore},
 };
 use crate::spec::{
-    Diagnostic, Span, is_set, labels,
+    Diagnostic, PASS, Span, is_set, labels, mistyped_set,
     yaml::{Entry, Node, Yaml},
 };
 use nasgen_modules::{
@@ -14,9 +14,6 @@ use nasgen_modules::{
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
-
-/// The name of an absent row.
-pub(super) const PASS: &str = "Pass";
 
 /// Blocks of which one is drawn, with its arguments.
 #[derive(Clone, Debug)]
@@ -81,6 +78,12 @@ impl BlockChoice {
         reader: &mut PatternReader,
     ) -> Result<Self, Diagnostic> {
         let is_choice = yaml.as_map().is_some_and(is_set);
+        if let Some(entries) =
+            yaml.as_map().filter(|entries| entries.iter().all(|entry| blocks.get(&entry.key).is_err()))
+            && let Some(mistyped) = mistyped_set(entries, false)
+        {
+            return Err(mistyped);
+        }
         let bare = (yaml.as_list().is_some() && place.draws_single).then_some(yaml);
         let list = if is_choice { yaml.get("choice") } else { bare };
         if is_choice && list.is_none() {
@@ -121,6 +124,13 @@ impl BlockChoice {
     /// Whether one of the options is the absent row.
     pub(super) fn may_pass(&self) -> bool {
         self.options.iter().any(|option| option.block.is_none())
+    }
+
+    /// A draw under which a row at `path` is there; `None` where it always is.
+    pub(super) fn present<'a>(&'a self, path: &'a str) -> Option<(&'a str, Value)> {
+        let distribution = self.distribution.as_ref()?;
+        let index = self.options.iter().position(|option| option.block.is_some())?;
+        Some((self.name.as_deref().unwrap_or(path), distribution.value(index as u64)))
     }
 
     /// Whether an argument takes what a name gave.

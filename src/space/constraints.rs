@@ -6,7 +6,6 @@ use super::{
     structure::{self, Goal, Node as Part, Values, futures, place_all, shares, worth},
 };
 use crate::{
-    network::Network,
     numbers::parse_count,
     spec::{
         Diagnostic, Span,
@@ -125,16 +124,15 @@ impl Constraints {
         })
     }
 
-    /// The first constraint on its shape that a network does not meet.
-    pub(super) fn broken_by(&self, network: &Network) -> Option<Diagnostic> {
-        let strides = network.downsamplings();
+    /// The first constraint on its shape that a network with so many downsamplings and this smallest
+    /// feature does not meet.
+    pub(super) fn broken_by(&self, strides: usize, side: usize) -> Option<Diagnostic> {
         if let Some(([least, most], span)) = self.downsamplings
             && !(least..=most).contains(&strides)
         {
             let message = format!("constraints.downsamplings: wanted {}, got {strides}", range_text(least, most));
             return Some(Diagnostic::new(message).at(span));
         }
-        let side = network.smallest_feature();
         if let Some((least, span)) = self.min_feature
             && side < least
         {

@@ -3,6 +3,7 @@
 mod block_choice;
 mod cells;
 mod constraints;
+mod ends;
 mod narrowing;
 mod pattern;
 mod replay;
@@ -21,7 +22,8 @@ pub use tune::Tuning;
 use crate::{
     chance::Chance,
     spec::{
-        Diagnostic, KEYS, ModelSpec, SourceText, Span, SpecError, is_set, scaled_repeat, sides, with_definitions,
+        Diagnostic, KEYS, ModelSpec, SourceText, Span, SpecError, TrainSettings, is_set, scaled_repeat, sides,
+        with_definitions,
         yaml::{self, Entry, Node, Yaml},
     },
 };
@@ -32,8 +34,8 @@ use nasgen_modules::{Blocks, Draw, Error, Place, Result, Shape, nearest};
 use pattern::{Drawn, Pattern, PatternReader};
 use rows::{RowPattern, Rows, RowsReader};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
-use structure::{Goal, Node as Part, Recorder};
+use std::sync::{Arc, LazyLock};
+use structure::{Goal, Node as Part, Recorder, Scripted};
 
 /// The space that `nasgen sample` draws from when none is named.
 pub const DEFAULT: (&str, &str) = ("cells", include_str!("../../model_configs/spaces/cells.yml"));
@@ -52,6 +54,9 @@ const TRIES: u64 = 64;
 /// Keys that a space has beside those of a spec.
 const SPACE_KEYS: [&str; 2] = ["modules", "constraints"];
 
+/// Keys that decide nothing about the network.
+const SETTINGS: [&str; 2] = ["train", "params"];
+
 /// A set of model specs.
 #[derive(Clone)]
 pub struct Space {
@@ -65,6 +70,8 @@ pub struct Space {
     parts: Vec<Arc<Part>>,
     /// Those of them that decide about the network, not about its training.
     network_parts: Vec<Arc<Part>>,
+    /// The others.
+    setting_parts: Vec<Arc<Part>>,
     /// Sizes that the space gives its images, one for each class of the parts; `None` if unknown.
     sizes: Vec<Option<[usize; 2]>>,
     /// How strides are placed; `None` where nothing asks for it, or where draws that other places
@@ -111,10 +118,7 @@ impl Space {
     }
 
     fn read(name: &str, source: &SourceText, tree: &Yaml, blocks: &Blocks) -> Result<Self, SpecError> {
-        let failed = |mut diagnostics: Vec<Diagnostic>| {
-            diagnostics.sort_by_key(|diagnostic| diagnostic.span.unwrap_or_default().start);
-            source.error(diagnostics)
-        };
+        let failed = |diagnostics: Vec<Diagnostic>| source.error(in_order(diagnostics));
         let blocks = &with_definitions(tree, blocks).map_err(failed)?;
         let mut reader = PatternReader::default();
         let space = SpaceReader { blocks, reader: &mut reader }.space(name, source, tree);
@@ -127,20 +131,39 @@ impl Space {
         if impossible.is_empty() { Ok(space) } else { Err(failed(impossible)) }
     }
 
-    /// Draws a few specs: a value that no spec may have is a mistake in the space, and most show at
-    /// once.
+    /// Tries both ends of every range, every option, and a few specs at random: a value that no spec may
+    /// have is a mistake in the space.
     fn try_out(&self) -> Result<(), SpecError> {
         if !self.has_network() {
             return Ok(());
         }
-        for number in 0..TRIES {
-            let mut draw = RandomDraw::new(Chance::new(0, "try out", number));
-            let Ok(Resolved { tree, .. }) = self.resolve(&mut draw, None) else { continue };
-            if let Err(mistakes) = ModelSpec::read_defined(&tree, &self.blocks) {
-                return Err(self.source.error(mistakes));
+        let mut mistakes: Vec<Diagnostic> = Vec::new();
+        for script in ends::scripts(&self.entries) {
+            for mistake in self.mistakes(&mut Scripted::new(&script, false)) {
+                let start = |mistake: &Diagnostic| mistake.span.map(|span| span.start);
+                let is_known =
+                    |known: &Diagnostic| (&known.message, start(known)) == (&mistake.message, start(&mistake));
+                if !mistakes.iter().any(is_known) {
+                    mistakes.push(mistake);
+                }
             }
         }
-        Ok(())
+        let mut numbers = 0..TRIES;
+        while mistakes.is_empty()
+            && let Some(number) = numbers.next()
+        {
+            mistakes = self.mistakes(&mut RandomDraw::new(Chance::new(0, "try out", number)));
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(self.source.error(in_order(mistakes))) }
+    }
+
+    /// What is wrong with the spec that `draw` gives, whether or not its layers can stand.
+    fn mistakes(&self, draw: &mut dyn Draw) -> Vec<Diagnostic> {
+        match self.resolve_with(draw) {
+            Ok(tree) => ModelSpec::read_defined(&tree, &self.blocks).err().unwrap_or_default(),
+            Err(Misdraw { is_chance: true, .. }) => Vec::new(),
+            Err(Misdraw { reason, .. }) => vec![reason],
+        }
     }
 
     /// The text that diagnostics of its samples point into.
@@ -158,6 +181,13 @@ impl Space {
         self.entries.iter().any(|entry| entry.entry.key == "backbone")
     }
 
+    /// Whether it holds one network alone: no draw decides about it.
+    pub fn is_fixed(&self) -> bool {
+        let mut draws = 0;
+        self.network_parts.iter().for_each(|part| part.each_draw(&mut |_| draws += 1));
+        self.has_network() && draws == 0
+    }
+
     /// What strides must come to, for images of that shape if it is not the space's own.
     fn goal(&self, input: Option<Shape>) -> Goal {
         match input.and_then(Shape::size) {
@@ -166,18 +196,21 @@ impl Space {
         }
     }
 
-    fn resolve(&self, draw: &mut dyn Draw, input: Option<Shape>) -> Result<Resolved> {
+    fn resolve(&self, draw: &mut dyn Draw, input: Option<Shape>) -> Result<Resolved, Misdraw> {
         let placed = match (&self.placement, input) {
             (None, _) => Default::default(),
-            (Some(placement), None) => placement.place(draw)?,
-            (Some(_), input) => Placement::new(&self.parts, self.goal(input)).place(draw)?,
+            (Some(placement), None) => placement.place(draw).map_err(|error| Misdraw::of(error, None))?,
+            (Some(_), input) => {
+                let placement = Placement::new(&self.parts, self.goal(input));
+                placement.place(draw).map_err(|error| Misdraw::of(error, None))?
+            }
         };
         let mut recorder = Recorder::new(placed, draw);
         let tree = self.resolve_with(&mut recorder)?;
         Ok(Resolved { tree, draws: recorder.draws })
     }
 
-    fn resolve_with(&self, draw: &mut dyn Draw) -> Result<Yaml> {
+    fn resolve_with(&self, draw: &mut dyn Draw) -> Result<Yaml, Misdraw> {
         let mut drawn = Drawn::new();
         let mut entries = Vec::new();
         let mut has_cells = false;
@@ -185,14 +218,20 @@ impl Space {
         for SpaceEntry { entry, value } in &self.entries {
             let value = match value {
                 EntryPattern::Value(pattern) => {
-                    let value = pattern.resolve(draw, &mut drawn)?;
-                    if entry.key == "train" { flat_settings(value)? } else { value }
+                    let at_entry = |error| Misdraw::of(error, Some(entry.value.span));
+                    let value = pattern.resolve(draw, &mut drawn).map_err(at_entry)?;
+                    if entry.key == "train" { flat_settings(value) } else { value }
                 }
                 EntryPattern::Rows(patterns) => {
                     let mut rows = Rows::default();
                     let mut dealing = Dealing { draw, drawn: &mut drawn, blocks: &self.blocks };
                     for pattern in patterns {
-                        pattern.resolve(&mut dealing, &mut rows)?;
+                        let resolved = pattern.resolve(&mut dealing, &mut rows);
+                        resolved.map_err(|error| Misdraw::of(error, Some(pattern.span())))?;
+                    }
+                    if rows.rows.is_empty() && entry.key == "backbone" {
+                        let error = Error::row("every row of the backbone is absent");
+                        return Err(Misdraw::of(error, Some(entry.key_span)));
                     }
                     has_cells |= rows.has_cells;
                     plain_rows.extend(rows.plain.iter().map(|row| (entries.len(), *row)));
@@ -211,9 +250,13 @@ impl Space {
     }
 }
 
-/// Settings that came with a choice, `optimizer: {adamw: {weight_decay: …}}`, beside the others.
-fn flat_settings(settings: Yaml) -> Result<Yaml> {
-    let Node::Map(entries) = settings.node else { return Ok(settings) };
+/// The settings that there are.
+static SETTING_NAMES: LazyLock<Vec<String>> =
+    LazyLock::new(|| TrainSettings::signature().arguments.into_iter().map(|setting| setting.name).collect());
+
+/// Settings that came with a value, `optimizer: {adamw: {weight_decay: …}}`, beside the others.
+fn flat_settings(settings: Yaml) -> Yaml {
+    let Node::Map(entries) = settings.node else { return settings };
     let mut flat: Vec<Entry> = Vec::new();
     for Entry { key, key_span, value } in entries {
         let value = match value.node {
@@ -226,15 +269,11 @@ fn flat_settings(settings: Yaml) -> Result<Yaml> {
             }
             node => Yaml { span: value.span, node },
         };
+        // What is wrong with a value that was drawn is its limit's, or its option's.
+        let key_span = if SETTING_NAMES.contains(&key) { value.span } else { key_span };
         flat.push(Entry { key, key_span, value });
     }
-    match (1..flat.len()).find(|index| flat[..*index].iter().any(|entry| entry.key == flat[*index].key)) {
-        None => Ok(Yaml { span: settings.span, node: Node::Map(flat) }),
-        Some(twin) => {
-            let name = &flat[twin].key;
-            Err(Error::argument(name, "train sets it twice: by itself, and with the value of another setting"))
-        }
-    }
+    Yaml { span: settings.span, node: Node::Map(flat) }
 }
 
 /// Cells ignore the depth multiple: it is worked into the other rows, at `rows`, and written as 1.
@@ -291,6 +330,11 @@ impl SpaceReader<'_> {
                 // Sets in definitions are the blocks' own.
                 "blocks" => EntryPattern::Value(Pattern::Fixed(entry.value.clone())),
                 "train" => EntryPattern::Value(self.settings(&entry.value)),
+                "params" if entry.value.as_map().is_none() => {
+                    let message = format!("params: wanted a map of named values, got {}", entry.value.describe());
+                    self.reader.wrong(Diagnostic::new(message).at(entry.value.span));
+                    continue;
+                }
                 key if KEYS.contains(&key) => EntryPattern::Value(self.reader.read(&entry.value, key)),
                 _ => {
                     self.reader.wrong(unknown_key(entry));
@@ -310,6 +354,7 @@ impl SpaceReader<'_> {
             constraints,
             parts: Vec::new(),
             network_parts: Vec::new(),
+            setting_parts: Vec::new(),
             sizes: Vec::new(),
             placement: None,
         };
@@ -349,7 +394,30 @@ impl SpaceReader<'_> {
             };
             read.push((key.clone(), *key_span, value));
         }
+        self.reject_twins(entries);
         Pattern::Map(yaml.span, read)
+    }
+
+    /// A setting that stands by itself, and comes with the value of another as well.
+    fn reject_twins(&mut self, settings: &[Entry]) {
+        let mut set: Vec<(&str, Span, &str)> = Vec::new();
+        for Entry { key, key_span, value } in settings {
+            let options = value.get("choice").and_then(Yaml::as_list).unwrap_or(std::slice::from_ref(value));
+            let own = options.iter().filter_map(|option| match option.as_map() {
+                Some([Entry { value, .. }]) => value.as_map(),
+                _ => None,
+            });
+            let brought = own.flatten().map(|inner| (inner.key.as_str(), inner.key_span, key.as_str()));
+            for (name, span, by) in std::iter::once((key.as_str(), *key_span, key.as_str())).chain(brought) {
+                let twin = set.iter().find(|(known, _, first)| *known == name && *first != by);
+                if let Some((_, first, _)) = twin {
+                    let message =
+                        format!("train: `{name}` is set twice: by itself, and with the value of another setting");
+                    self.reader.wrong(Diagnostic::new(message).at(span).also(*first, "the other"));
+                }
+                set.push((name, span, by));
+            }
+        }
     }
 
     /// Fills in what follows from the entries.
@@ -365,7 +433,7 @@ impl SpaceReader<'_> {
         let depth = places.then(|| multiple("depth_multipl"));
         let mut sizes = vec![Some([32, 32])];
         let mut parts = Vec::new();
-        let mut network_parts = Vec::new();
+        let (mut network_parts, mut setting_parts) = (Vec::new(), Vec::new());
         for SpaceEntry { entry, value } in &space.entries {
             let before = parts.len();
             match value {
@@ -380,12 +448,12 @@ impl SpaceReader<'_> {
                     parts.extend(rows.iter().map(part));
                 }
             }
-            if !["train", "params"].contains(&entry.key.as_str()) {
-                network_parts.extend_from_slice(&parts[before..]);
-            }
+            let decided = if SETTINGS.contains(&entry.key.as_str()) { &mut setting_parts } else { &mut network_parts };
+            decided.extend_from_slice(&parts[before..]);
         }
         space.parts = parts;
         space.network_parts = network_parts;
+        space.setting_parts = setting_parts;
         space.sizes = sizes;
         if places && !self.strides_by_reference(space) {
             space.placement = Some(Placement::new(&space.parts, space.goal(None)));
@@ -439,7 +507,22 @@ fn unknown_key(entry: &Entry) -> Diagnostic {
     Diagnostic::new(format!("unknown key `{key}`")).at(entry.key_span).help(help)
 }
 
-/// Whether an error in drawing is about this draw alone, so that another may do.
-fn rejects_the_draw(error: &Error) -> bool {
-    error.place == Place::Row
+fn in_order(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.sort_by_key(|diagnostic| diagnostic.span.unwrap_or_default().start);
+    diagnostics
+}
+
+/// Why a draw gave no spec.
+struct Misdraw {
+    reason: Diagnostic,
+    /// Whether it is about this draw alone, so that another may do.
+    is_chance: bool,
+}
+
+impl Misdraw {
+    fn of(error: Error, span: Option<Span>) -> Self {
+        let is_chance = matches!(error.place, Place::Row | Place::Step(_));
+        let reason = Diagnostic { span, ..Diagnostic::new(error.message).help(error.help) };
+        Self { reason, is_chance }
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::{block_choice::asked_names, pattern::PatternReader};
 use crate::spec::{
-    Diagnostic, distribution, is_set, uses_stage,
+    Diagnostic, distribution, is_set, mistyped_set, uses_stage,
     yaml::{Entry, Yaml},
 };
 use nasgen_modules::{BlockEntry, Blocks, Distribution, nearest};
@@ -110,6 +110,7 @@ fn read_argument(block: &BlockEntry, entry: &Entry, noun: &str, stage: usize) ->
             distribution(&entry.value, (stage > 0).then_some(stage))?
         }
         None if entry.value.as_list().is_none() => Distribution::Choice(vec![entry.value.to_json()]),
+        Some(entries) if let Some(mistyped) = mistyped_set(entries, false) => return Err(mistyped),
         _ => {
             let message = format!("{noun}.{name}.{key}: wanted a set of values, got {}", entry.value.describe());
             return Err(Diagnostic::new(message).at(entry.value.span));
@@ -129,7 +130,6 @@ fn read_argument(block: &BlockEntry, entry: &Entry, noun: &str, stage: usize) ->
 fn extremes(distribution: &Distribution) -> Vec<Value> {
     match distribution {
         Distribution::Choice(values) => values.clone(),
-        Distribution::Int { low, high, .. } => vec![Value::from(*low), Value::from(*high)],
-        Distribution::Float { low, high, .. } => vec![Value::from(*low), Value::from(*high)],
+        _ => distribution.ends().to_vec(),
     }
 }

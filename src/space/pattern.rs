@@ -2,7 +2,7 @@
 
 use super::structure::{Node as Part, Scripted, Values};
 use crate::spec::{
-    Diagnostic, Span, check_set, distribution, is_set, labels, option_label,
+    Diagnostic, Span, check_set, distribution, is_set, labels, mistyped_set, option_label,
     yaml::{Entry, Node, Yaml},
 };
 use nasgen_modules::{Distribution, Draw, Result, nearest};
@@ -23,8 +23,8 @@ pub(super) enum Pattern {
     Map(Span, Vec<(String, Span, Pattern)>),
     /// Drawn.
     Set(Set),
-    /// What the draw of this name gave.
-    Reference(String),
+    /// What the draw of this name gave, here.
+    Reference(String, Span),
 }
 
 /// A set of values, one of which is drawn under a name.
@@ -37,6 +37,8 @@ pub(super) struct Set {
     pub(super) options: Vec<Pattern>,
     /// For a choice: where each option stands.
     pub(super) spans: Vec<Span>,
+    /// For a range: where its ends stand.
+    bounds: Option<[Span; 2]>,
 }
 
 /// The values that names gave so far in one sample.
@@ -47,6 +49,8 @@ pub(super) type Drawn = BTreeMap<String, Yaml>;
 pub(super) struct PatternReader {
     pub(super) diagnostics: Vec<Diagnostic>,
     names: Vec<UsedName>,
+    /// Names of the sets whose options are being read.
+    open: Vec<String>,
     /// What each name gives when all draws give their first, and their last, value.
     pub(super) baselines: [Drawn; 2],
     /// Blocks whose arguments some part of the space draws.
@@ -83,6 +87,11 @@ impl PatternReader {
             }
             Node::Map(entries) if is_set(entries) => self.read_set(yaml, path, option_label),
             Node::Map(entries) => {
+                let is_free = path.split('.').next() == Some("params");
+                if let Some(mistyped) = mistyped_set(entries, is_free) {
+                    self.wrong(mistyped);
+                    return Pattern::Fixed(yaml.clone());
+                }
                 let entry = |entry: &Entry| {
                     (entry.key.clone(), entry.key_span, self.read(&entry.value, &join(path, &entry.key)))
                 };
@@ -99,7 +108,7 @@ impl PatternReader {
 
     fn set(&mut self, yaml: &Yaml, path: &str, label: fn(&Yaml) -> Value) -> Result<Pattern, Diagnostic> {
         if let Some(reference) = self.reference(yaml)? {
-            return Ok(Pattern::Reference(reference));
+            return Ok(Pattern::Reference(reference, yaml.span));
         }
         let name = self.name(yaml, path)?;
         let (distribution, options, spans) = match yaml.get("choice") {
@@ -107,6 +116,7 @@ impl PatternReader {
                 check_set(yaml)?;
                 let distribution = labels(choice, label)?;
                 self.claim(&name, yaml.span)?;
+                self.open.push(name.clone());
                 let options = choice.as_list().unwrap_or_default();
                 let read = |(index, option): (usize, &Yaml)| {
                     // An option that is called by its word names its draws after it.
@@ -115,6 +125,7 @@ impl PatternReader {
                     self.within_option(|reader| reader.read(option, &path))
                 };
                 let patterns = options.iter().enumerate().map(read).collect();
+                self.open.pop();
                 (distribution, patterns, options.iter().map(|option| option.span).collect())
             }
             None => {
@@ -123,7 +134,11 @@ impl PatternReader {
                 (distribution, Vec::new(), Vec::new())
             }
         };
-        let set = Set { name, span: yaml.span, distribution, options, spans };
+        let ends = ["int", "float"].into_iter().find_map(|kind| match yaml.get(kind)?.as_list() {
+            Some([low, high]) => Some([low.span, high.span]),
+            _ => None,
+        });
+        let set = Set { name, span: yaml.span, distribution, options, spans, bounds: ends };
         self.remember(&set);
         Ok(Pattern::Set(set))
     }
@@ -175,6 +190,10 @@ impl PatternReader {
         if yaml.as_map().is_some_and(|entries| entries.len() > 1) {
             return Err(Diagnostic::new("ref stands alone: {ref: name}").at(yaml.span));
         }
+        if let Some(name) = target.as_str().filter(|name| self.open.iter().any(|open| open == name)) {
+            let message = format!("ref: `{name}` is the draw that this stands in, which has no value yet");
+            return Err(Diagnostic::new(message).at(target.span));
+        }
         let used = target.as_str().and_then(|name| self.names.iter().find(|used| used.name == name));
         match used {
             Some(UsedName { name, always: true }) => Ok(Some(name.clone())),
@@ -216,7 +235,9 @@ impl Pattern {
     pub(super) fn resolve(&self, draw: &mut dyn Draw, drawn: &mut Drawn) -> Result<Yaml> {
         match self {
             Self::Fixed(yaml) => Ok(yaml.clone()),
-            Self::Reference(name) => Ok(drawn.get(name).cloned().unwrap_or_else(|| null(Span::default()))),
+            Self::Reference(name, span) => {
+                Ok(Yaml { span: *span, ..drawn.get(name).cloned().unwrap_or_else(|| null(*span)) })
+            }
             Self::Set(set) => {
                 let value = set.draw(draw, drawn)?;
                 drawn.insert(set.name.clone(), value.clone());
@@ -235,10 +256,19 @@ impl Pattern {
         }
     }
 
+    /// Where the space says it.
+    pub(super) fn span(&self) -> Span {
+        match self {
+            Self::Fixed(yaml) => yaml.span,
+            Self::Reference(_, span) | Self::List(span, _) | Self::Map(span, _) => *span,
+            Self::Set(set) => set.span,
+        }
+    }
+
     /// What it draws.
     pub(super) fn structure(&self) -> Arc<Part> {
         match self {
-            Self::Fixed(_) | Self::Reference(_) => Arc::new(Part::Nothing),
+            Self::Fixed(_) | Self::Reference(..) => Arc::new(Part::Nothing),
             Self::List(_, items) => Part::sequence(items.iter().map(Self::structure).collect()),
             Self::Map(_, entries) => Part::sequence(entries.iter().map(|(_, _, value)| value.structure()).collect()),
             Self::Set(set) => set.structure(),
@@ -256,7 +286,7 @@ impl Pattern {
     pub(super) fn refers(&self) -> bool {
         match self {
             Self::Fixed(_) => false,
-            Self::Reference(_) => true,
+            Self::Reference(..) => true,
             Self::List(_, items) => items.iter().any(Self::refers),
             Self::Map(_, entries) => entries.iter().any(|(_, _, value)| value.refers()),
             Self::Set(set) => set.options.iter().any(Self::refers),
@@ -269,8 +299,15 @@ impl Set {
         let value = draw.draw(&self.name, &self.distribution)?;
         match self.distribution.index_of(&value).and_then(|index| self.options.get(index as usize)) {
             Some(option) => option.resolve(draw, drawn),
-            None => Ok(Yaml::from_json(&value, self.span)),
+            None => Ok(Yaml::from_json(&value, self.place(&value))),
         }
+    }
+
+    /// Where the space says this value: at an end of the range, or as the set.
+    fn place(&self, value: &Value) -> Span {
+        let ends = self.bounds.iter().flatten().zip(self.distribution.ends());
+        let end = ends.into_iter().find(|(_, end)| end == value);
+        end.map_or(self.span, |(span, _)| *span)
     }
 
     fn structure(&self) -> Arc<Part> {

@@ -1,7 +1,7 @@
 //! The rows of a space: fixed, with sets in them, drawn by their block, absent, in groups, cells.
 
 use super::{
-    block_choice::{BlockChoice, PASS, Place, WITHOUT_STAGE, Where},
+    block_choice::{BlockChoice, Place, WITHOUT_STAGE, Where},
     cells::{Cells, Dealing},
     narrowing::Modules,
     pattern::{Drawn, Pattern, PatternReader, Set, join},
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     network::strides,
     spec::{
-        Diagnostic, Span, is_set, labels, option_label, read_row, scaled_repeat,
+        Diagnostic, PASS, Span, is_set, labels, option_label, read_row, scaled_repeat,
         yaml::{Entry, Node, Yaml},
     },
 };
@@ -78,6 +78,15 @@ impl<'a> RowsReader<'a> {
             self.cells += 1;
             let prefix = if self.cells == 1 { String::new() } else { format!("c{}.", self.cells) };
             return self.cells(value, &prefix, reader);
+        }
+        let is_block = |option: &Yaml| option.as_str().is_some_and(|name| self.blocks.get(name).is_ok());
+        if let Some(options) = yaml.get("choice").and_then(Yaml::as_list)
+            && let Some(block) = options.iter().find(|option| is_block(option))
+        {
+            let message = format!("a choice of rows, but {} is a module", block.describe());
+            let help = "a row that chooses its module is [1, {choice: [Conv, DWConv]}]".to_owned();
+            reader.wrong(Diagnostic::new(message).at(block.span).help(help));
+            return None;
         }
         if let Some(options) = yaml.get("choice").and_then(Yaml::as_list)
             && yaml.as_map().is_some_and(is_set)
@@ -248,6 +257,15 @@ fn may_pass(module: &Yaml) -> bool {
 }
 
 impl RowPattern {
+    /// Where the space says it.
+    pub(super) fn span(&self) -> Span {
+        match self {
+            Self::Plain(pattern) => pattern.span(),
+            Self::Optional { span, .. } | Self::Drawn { span, .. } | Self::Groups { span, .. } => *span,
+            Self::Cells(cells) => cells.span,
+        }
+    }
+
     /// Draws the rows and appends them.
     pub(super) fn resolve(&self, dealing: &mut Dealing<'_>, rows: &mut Rows) -> Result<()> {
         match self {

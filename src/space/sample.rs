@@ -1,18 +1,22 @@
 //! Draws specs from a space until one fits.
 
-use super::{RandomDraw, Replay, Resolved, Space, rejects_the_draw};
+use super::{Misdraw, RandomDraw, Replay, Resolved, Space};
 use crate::{
     chance::Chance,
+    measure::{Measured, Scale},
     network::Network,
     spec::{Diagnostic, ModelSpec, SpecError, emit, yaml::Yaml},
 };
-use nasgen_modules::{Draw, Shape};
+use nasgen_modules::{Draw, Shape, nearest};
 use serde_json::{Map, Value, json};
 
 /// Draws for one sample before the space or the budget is called infeasible.
 pub const MAX_ATTEMPTS: usize = 10_000;
 /// Ways to fill in what a changed record lacks before it is called impossible.
 const REPLAY_ATTEMPTS: u64 = 100;
+
+/// Names of draws that a message lists.
+const MOST_NAMES: usize = 20;
 
 /// What a network may cost at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,14 +84,31 @@ pub enum Attempt {
     Impossible(Diagnostic),
 }
 
+/// What was drawn, before its layers are looked at.
+struct DrawnSpec {
+    tree: Yaml,
+    draws: Map<String, Value>,
+    /// `None` from a space of named values alone.
+    spec: Option<(ModelSpec, Shape)>,
+}
+
+/// A network that was drawn and measured.
+pub(super) struct Weighed {
+    pub(super) tree: Yaml,
+    pub(super) draws: Map<String, Value>,
+    pub(super) cost: Cost,
+}
+
 /// Why no network could be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
-    /// The space gives a value that no spec may have.
+    /// The space gives a value that no spec may have, or no network that can stand.
     #[error(transparent)]
     Invalid(SpecError),
-    /// Every draw of [`MAX_ATTEMPTS`] was over the budget.
-    #[error("none of {attempts} networks drawn from `{space}` fits the budget; the smallest found has {} parameters and {} MACs", smallest.params, smallest.macs)]
+    /// Every draw was over the budget.
+    #[error("{} the budget; {} has {} parameters and {} MACs",
+        if *attempts == 1 { format!("the network of `{space}` does not fit") } else { format!("none of {attempts} networks drawn from `{space}` fits") },
+        if *attempts == 1 { "it" } else { "the smallest found" }, smallest.params, smallest.macs)]
     OverBudget {
         /// The space's name.
         space: String,
@@ -95,14 +116,6 @@ pub enum SampleError {
         attempts: usize,
         /// The draw nearest to the budget.
         smallest: Cost,
-    },
-    /// No draw could stand at all.
-    #[error("none of {attempts} draws from the space is a network that can stand; the last one:\n{last}")]
-    Impossible {
-        /// Draws made.
-        attempts: usize,
-        /// Why the last one could not.
-        last: SpecError,
     },
     /// A record that cannot be replayed as it was changed.
     #[error("the draws cannot be replayed: {0}")]
@@ -131,7 +144,9 @@ impl Sampler<'_> {
         let budget = self.whole_budget();
         let mut smallest: Option<Cost> = None;
         let mut last = None;
-        for rejected in 0..MAX_ATTEMPTS {
+        // Of a fixed network every draw is the same.
+        let attempts = if self.space.is_fixed() { 1 } else { MAX_ATTEMPTS };
+        for rejected in 0..attempts {
             match self.attempt(&mut draw, number) {
                 Attempt::Invalid(mistakes) => return Err(SampleError::Invalid(self.space.source().error(mistakes))),
                 Attempt::Impossible(reason) => last = Some(reason),
@@ -148,19 +163,21 @@ impl Sampler<'_> {
             }
         }
         Err(match (smallest, last) {
+            (None, Some(last)) if attempts == 1 => SampleError::Invalid(self.space.source().error(vec![last])),
             (None, Some(last)) => {
-                SampleError::Impossible { attempts: MAX_ATTEMPTS, last: self.space.source().error(vec![last]) }
+                let message = format!("none of {attempts} draws from the space can stand; the last: {}", last.message);
+                SampleError::Invalid(self.space.source().error(vec![Diagnostic { message, ..last }]))
             }
-            (smallest, _) => self.over_budget(smallest.unwrap_or_default()),
+            (smallest, _) => self.over_budget(attempts, smallest.unwrap_or_default()),
         })
     }
 
     /// Where the space's own constraint cannot be met the space is wrong, else the budget is too small.
-    fn over_budget(&self, smallest: Cost) -> SampleError {
+    fn over_budget(&self, attempts: usize, smallest: Cost) -> SampleError {
         let own = self.space.constraints.broken_budget(&smallest);
         match own.filter(|_| self.budget == Budget::default()) {
             Some(diagnostic) => SampleError::Invalid(self.space.source().error(vec![diagnostic])),
-            None => SampleError::OverBudget { space: self.space.name.clone(), attempts: MAX_ATTEMPTS, smallest },
+            None => SampleError::OverBudget { space: self.space.name.clone(), attempts, smallest },
         }
     }
 
@@ -180,8 +197,8 @@ impl Sampler<'_> {
             let chance = Chance::new(seed, "replay", number.wrapping_mul(REPLAY_ATTEMPTS).wrapping_add(attempt));
             let mut replay = Replay::new(draws, changed, chance);
             let drawn = sampler.attempt(&mut replay, number);
-            if let (Some(name), Attempt::Drawn(..)) = (replay.unused().first(), &drawn) {
-                return Err(SampleError::Replay(format!("nothing asks for a draw `{name}` with these draws")));
+            if let (Some(name), Attempt::Drawn(file, _)) = (replay.unused().first(), &drawn) {
+                return Err(unknown_draw(name, &file["sample"]["draws"]));
             }
             match drawn {
                 Attempt::Invalid(mistakes) => return Err(SampleError::Invalid(self.space.source().error(mistakes))),
@@ -203,33 +220,54 @@ impl Sampler<'_> {
 
     /// One draw, with everything recorded. Whether its network fits a budget is left to the caller.
     pub fn attempt(&self, draw: &mut dyn Draw, number: u64) -> Attempt {
-        let Resolved { tree, draws } = match self.space.resolve(draw, self.input) {
-            Ok(resolved) => resolved,
-            Err(error) => {
-                let diagnostic = Diagnostic::new(&error.message).help(error.help.clone());
-                return if rejects_the_draw(&error) {
-                    Attempt::Impossible(diagnostic)
-                } else {
-                    Attempt::Invalid(vec![diagnostic])
-                };
+        let drawn = match self.draw_spec(draw) {
+            Ok(drawn) => drawn,
+            Err(attempt) => return attempt,
+        };
+        let file = || self.file(&drawn.tree, &drawn.draws, number);
+        let Some((spec, input)) = &drawn.spec else { return Attempt::Drawn(file(), None) };
+        match Network::plan(spec, *input) {
+            Ok(network) => {
+                match self.space.constraints.broken_by(network.downsamplings(), network.smallest_feature()) {
+                    None => Attempt::Drawn(file(), Some(Box::new(network))),
+                    Some(reason) => Attempt::Impossible(reason),
+                }
             }
-        };
-        if !self.space.has_network() {
-            return Attempt::Drawn(self.file(&tree, &draws, number), None);
-        }
-        let spec = match ModelSpec::read_defined(&tree, &self.space.blocks) {
-            Ok(spec) => spec,
-            Err(mistakes) => return Attempt::Invalid(mistakes),
-        };
-        let [height, width] = spec.input_size.unwrap_or([32, 32]);
-        let input = self.input.unwrap_or(Shape::image(spec.input_channel, height, width));
-        match Network::plan(&spec, input) {
-            Ok(network) => match self.space.constraints.broken_by(&network) {
-                None => Attempt::Drawn(self.file(&tree, &draws, number), Some(Box::new(network))),
-                Some(reason) => Attempt::Impossible(reason),
-            },
             Err(reason) => Attempt::Impossible(reason),
         }
+    }
+
+    /// One draw of a network that is only measured; `None` where it cannot stand or breaks a constraint on
+    /// its shape.
+    ///
+    /// # Errors
+    /// A value that no spec may have.
+    pub(super) fn weigh(&self, draw: &mut dyn Draw, scale: &mut Scale) -> Result<Option<Weighed>, Vec<Diagnostic>> {
+        let DrawnSpec { tree, draws, spec } = match self.draw_spec(draw) {
+            Ok(drawn) => drawn,
+            Err(Attempt::Invalid(mistakes)) => return Err(mistakes),
+            Err(_) => return Ok(None),
+        };
+        let Some((spec, input)) = spec else { return Ok(None) };
+        let Some(measured) = scale.measure(&spec, input) else { return Ok(None) };
+        let Measured { params, macs, downsamplings, smallest_feature } = measured;
+        let broken = self.space.constraints.broken_by(downsamplings, smallest_feature);
+        Ok(broken.is_none().then_some(Weighed { tree, draws, cost: Cost { params, macs } }))
+    }
+
+    fn draw_spec(&self, draw: &mut dyn Draw) -> Result<DrawnSpec, Attempt> {
+        let Resolved { tree, draws } = match self.space.resolve(draw, self.input) {
+            Ok(resolved) => resolved,
+            Err(Misdraw { reason, is_chance: true }) => return Err(Attempt::Impossible(reason)),
+            Err(Misdraw { reason, .. }) => return Err(Attempt::Invalid(vec![reason])),
+        };
+        if !self.space.has_network() {
+            return Ok(DrawnSpec { tree, draws, spec: None });
+        }
+        let spec = ModelSpec::read_defined(&tree, &self.space.blocks).map_err(Attempt::Invalid)?;
+        let [height, width] = spec.input_size.unwrap_or([32, 32]);
+        let input = self.input.unwrap_or(Shape::image(spec.input_channel, height, width));
+        Ok(DrawnSpec { tree, draws, spec: Some((spec, input)) })
     }
 
     fn file(&self, tree: &Yaml, draws: &Map<String, Value>, number: u64) -> Map<String, Value> {
@@ -244,6 +282,18 @@ impl Sampler<'_> {
         file.insert("sample".into(), sample);
         file
     }
+}
+
+/// A changed draw that nothing asks for, with the nearest of those that are made.
+fn unknown_draw(name: &str, made: &Value) -> SampleError {
+    let names = || made.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    let part = name.rsplit('.').next().unwrap_or(name);
+    let near = nearest(name, names()).or_else(|| names().find(|known| known.rsplit('.').next() == Some(part)));
+    let help = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("draws are {}", names().take(MOST_NAMES).collect::<Vec<_>>().join(", ")),
+    };
+    SampleError::Replay(format!("nothing asks for a draw `{name}` with these draws; {help}"))
 }
 
 /// How far over the budget, as a factor.

@@ -1,18 +1,29 @@
 //! What a space holds: how many networks, how large, and how likely each value is.
 
+mod count;
+mod extremes;
+
+pub use count::Count;
+
 use super::{
-    Attempt, Budget, Cost, Replay, Sampler, Space,
+    Attempt, Budget, Cost, Replay, Sampler,
     pattern::PatternReader,
-    structure::{Goal, Share, Values, futures, random_below, shares, unrank},
+    structure::{Goal, Share, Values, random_below, shares},
 };
 use crate::{
     chance::Chance,
+    measure::Scale,
     spec::{Diagnostic, SpecError, emit},
 };
-use nasgen_modules::{Distribution, Draw, Result};
+use count::{Combinations, count_all};
+use extremes::Found;
+use nasgen_modules::Distribution;
 use num_bigint::BigUint;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 /// A space with at most this many networks is tried network by network.
 const MOST_TRIED: u32 = 4096;
@@ -20,25 +31,8 @@ const MOST_TRIED: u32 = 4096;
 const DRAWN: u64 = 1000;
 /// Networks with one value drawn before it is said that none can stand.
 const FORCED: u64 = 200;
-/// Values of one draw that the search for the smallest network tries.
-const MOST_NEIGHBOURS: u64 = 64;
-
-/// A number of networks.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Count {
-    /// Counted.
-    Exact(BigUint),
-    /// Estimated from networks drawn with the same probability each, with the interval in which it
-    /// lies with 95 % confidence (Wilson 1927).
-    Estimate {
-        /// The most likely number.
-        value: f64,
-        /// Its interval.
-        interval: [f64; 2],
-    },
-    /// Some value is from a continuum: there is no number.
-    Continuous,
-}
+/// No changes to a record.
+static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
 /// The cheapest or dearest network that a space holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,8 +65,13 @@ pub struct Survey {
     /// Combinations of the values that decide about the network; those that the space's constraints
     /// on strides and sizes forbid are not among them.
     pub combinations: Count,
-    /// Networks: combinations that can stand and meet the space's constraints.
+    /// Networks: combinations that can stand and meet the space's constraints. None where the space has no
+    /// backbone.
     pub networks: Count,
+    /// Combinations of the values under `train:` and `params:`.
+    pub settings: Count,
+    /// Specs: networks with settings.
+    pub specs: Count,
     /// How many of these differ in their rows; known where every one was tried.
     pub distinct: Option<usize>,
     /// Networks that meet the budget as well, if one was given.
@@ -96,9 +95,13 @@ pub struct Surveyor<'a> {
 
 /// A combination that was tried.
 struct Tried {
+    /// Its index among those that were tried.
+    number: u64,
     draws: Map<String, Value>,
     /// `None` where it cannot stand.
-    network: Option<(Cost, String)>,
+    cost: Option<Cost>,
+    /// What is written of its network, where it is asked which are distinct.
+    spec: Option<String>,
 }
 
 impl Surveyor<'_> {
@@ -115,6 +118,8 @@ impl Surveyor<'_> {
             return Ok(Survey {
                 combinations: count_all(&space.parts),
                 networks: Count::Exact(BigUint::ZERO),
+                settings: count_all(&space.parts),
+                specs: count_all(&space.parts),
                 distinct: None,
                 fits: None,
                 tried: 0,
@@ -126,17 +131,18 @@ impl Surveyor<'_> {
         let shares = shares(&space.network_parts, &goal).unwrap_or_default();
         let combinations = Combinations::new(space, goal);
         let all_tried = combinations.total <= BigUint::from(MOST_TRIED) && !combinations.continuous;
-        let tried = self.try_some(&combinations, all_tried)?;
+        let mut scale = Scale::default();
+        let tried = self.try_some(&combinations, all_tried, &mut scale)?;
         let allowed = |cost: &Cost, budget: &Budget| budget.allows(cost);
         let own = space.constraints.budget();
         let networks = |budget: &Budget| {
-            let fits = |tried: &&Tried| tried.network.as_ref().is_some_and(|(cost, _)| allowed(cost, budget));
+            let fits = |tried: &&Tried| tried.cost.as_ref().is_some_and(|cost| allowed(cost, budget));
             tried.iter().filter(fits).count()
         };
         let count = |stood: usize| combinations.count(stood, tried.len(), all_tried);
         let mut found: Vec<Found> = tried.iter().filter_map(Found::of).collect();
         if !all_tried {
-            found.extend(self.search_extremes(&shares, &tried));
+            found.extend(self.search_extremes(&shares, &tried, &mut scale));
         }
         found.retain(|found| own.allows(&found.cost));
         if found.is_empty() {
@@ -146,14 +152,18 @@ impl Surveyor<'_> {
         let has_budget = self.sampler.budget != Budget::default();
         let rejects = own != Budget::default() || (space.constraints.place_strides() && space.placement.is_none());
         let stood = networks(&own);
+        let networks_held = if !rejects && stood == tried.len() { combinations.all() } else { count(stood) };
+        let settings = count_all(&space.setting_parts);
         Ok(Survey {
             combinations: combinations.all(),
-            networks: if !rejects && stood == tried.len() { combinations.all() } else { count(stood) },
+            specs: networks_held.times(&settings),
+            networks: networks_held,
+            settings,
             distinct: all_tried.then(|| distinct(&tried, &own)),
             fits: has_budget.then(|| count(networks(&self.sampler.whole_budget()))),
             tried: tried.len(),
             all_tried,
-            extremes: Found::extremes(&found),
+            extremes: self.extremes(&found),
             values,
         })
     }
@@ -179,81 +189,31 @@ impl Surveyor<'_> {
         Some(values)
     }
 
-    fn try_some(&self, combinations: &Combinations, all: bool) -> Result<Vec<Tried>, SpecError> {
+    fn try_some(&self, combinations: &Combinations, all: bool, scale: &mut Scale) -> Result<Vec<Tried>, SpecError> {
         let number = if all { u64::try_from(&combinations.total).unwrap_or(0) } else { DRAWN };
         let mut chance = Chance::new(self.sampler.seed, "survey", 0);
         let index = |number: u64, chance: &mut Chance| match all {
             true => BigUint::from(number),
             false => random_below(&combinations.total, chance),
         };
-        (0..number).map(|number| self.try_one(combinations.draws(index(number, &mut chance)), number)).collect()
+        let draws = |number: u64, chance: &mut Chance| combinations.draws(index(number, chance));
+        (0..number).map(|number| self.try_one(draws(number, &mut chance), number, all, scale)).collect()
     }
 
-    fn try_one(&self, draws: Values, number: u64) -> Result<Tried, SpecError> {
+    fn try_one(&self, draws: Values, number: u64, with_spec: bool, scale: &mut Scale) -> Result<Tried, SpecError> {
         let draws: Map<String, Value> = draws.into_iter().collect();
-        let none = Map::new();
-        let chance = Chance::new(self.sampler.seed, "surveyed", number);
-        let network = match self.sampler.attempt(&mut Replay::new(&draws, &none, chance), number) {
-            Attempt::Invalid(mistakes) => return Err(self.sampler.space.source().error(mistakes)),
-            Attempt::Impossible(_) | Attempt::Drawn(_, None) => None,
-            Attempt::Drawn(file, Some(network)) => Some((Cost::of(&network), emit(&file))),
-        };
-        Ok(Tried { draws, network })
-    }
-
-    /// Goes from a few networks to cheaper and dearer ones, one draw at a time, until none is better.
-    fn search_extremes(&self, shares: &[Share], tried: &[Tried]) -> Vec<Found> {
-        let neighbours: BTreeMap<&str, Vec<Value>> =
-            shares.iter().map(|share| (share.name.as_str(), neighbours(&share.distribution))).collect();
-        let mut found = Vec::new();
-        for objective in OBJECTIVES {
-            let extreme = objective.is_most;
-            let stood = tried.iter().filter_map(|tried| Some((&tried.network.as_ref()?.0, &tried.draws)));
-            let best = stood.min_by_key(|(cost, _)| objective.rank(cost)).map(|(_, draws)| draws.clone());
-            for start in [Some(Map::new()), best].into_iter().flatten() {
-                found.extend(self.climb(start, objective, extreme, &neighbours));
-            }
-        }
-        found
-    }
-
-    fn climb(
-        &self,
-        start: Map<String, Value>,
-        objective: Objective,
-        last: bool,
-        neighbours: &BTreeMap<&str, Vec<Value>>,
-    ) -> Option<Found> {
-        let mut best = self.patched(&start, None, last)?;
-        loop {
-            let mut improved = false;
-            let names: Vec<String> = best.draws.keys().cloned().collect();
-            for name in names {
-                for value in neighbours.get(name.as_str()).into_iter().flatten() {
-                    if best.draws.get(&name).is_none_or(|current| current == value) {
-                        continue;
-                    }
-                    let next = self.patched(&best.draws, Some((&name, value)), last);
-                    if let Some(next) = next.filter(|next| objective.rank(&next.cost) < objective.rank(&best.cost)) {
-                        best = next;
-                        improved = true;
-                    }
-                }
-            }
-            if !improved {
-                return Some(best);
-            }
-        }
-    }
-
-    fn patched(&self, draws: &Map<String, Value>, change: Option<(&str, &Value)>, last: bool) -> Option<Found> {
-        match self.sampler.attempt(&mut Patched { draws, change, last }, 0) {
-            Attempt::Drawn(file, Some(network)) => {
-                let draws = file["sample"]["draws"].as_object().cloned().unwrap_or_default();
-                Some(Found { cost: Cost::of(&network), config: emit(&file), draws })
-            }
+        let weighed = self.sampler.weigh(&mut self.replay(&draws, number), scale);
+        let weighed = weighed.map_err(|mistakes| self.sampler.space.source().error(mistakes))?;
+        let spec = weighed.as_ref().filter(|_| with_spec).and_then(|weighed| match weighed.tree.to_json() {
+            Value::Object(file) => Some(emit(&file)),
             _ => None,
-        }
+        });
+        Ok(Tried { number, draws, cost: weighed.map(|weighed| weighed.cost), spec })
+    }
+
+    /// Draws the combination `number` again: all that `draws` says, and settings at random.
+    fn replay<'d>(&self, draws: &'d Map<String, Value>, number: u64) -> Replay<'d> {
+        Replay::new(draws, &NOTHING, Chance::new(self.sampler.seed, "surveyed", number))
     }
 
     fn nothing_found(&self, tried: &[Tried]) -> SpecError {
@@ -263,7 +223,7 @@ impl Surveyor<'_> {
             let over = |cost: u64, most: Option<u64>| most.map_or(0.0, |most| cost as f64 / most.max(1) as f64);
             over(cost.params, own.max_params).max(over(cost.macs, own.max_macs))
         };
-        let costs = tried.iter().filter_map(|tried| Some(tried.network.as_ref()?.0));
+        let costs = tried.iter().filter_map(|tried| tried.cost);
         let cheapest = costs.min_by(|one, other| excess(one).total_cmp(&excess(other)));
         let broken = cheapest.and_then(|cost| space.constraints.broken_budget(&cost));
         let reason = broken.unwrap_or_else(|| {
@@ -281,7 +241,7 @@ impl Surveyor<'_> {
     /// An error for each option of a choice with which no network can stand.
     fn reject_impossible_options(&self, shares: &[Share], tried: &[Tried]) -> Result<(), SpecError> {
         let mut seen: BTreeSet<(&str, String)> = BTreeSet::new();
-        for tried in tried.iter().filter(|tried| tried.network.is_some()) {
+        for tried in tried.iter().filter(|tried| tried.cost.is_some()) {
             seen.extend(tried.draws.iter().map(|(name, value)| (name.as_str(), value.to_string())));
         }
         let mut diagnostics = Vec::new();
@@ -321,159 +281,7 @@ impl Surveyor<'_> {
     }
 }
 
-/// Every combination of the values that decide about the network.
-struct Combinations<'a> {
-    space: &'a Space,
-    goal: Goal,
-    futures: Vec<Vec<BigUint>>,
-    total: BigUint,
-    continuous: bool,
-}
-
-impl<'a> Combinations<'a> {
-    fn new(space: &'a Space, goal: Goal) -> Self {
-        let futures = futures::<BigUint>(&space.network_parts, &goal, &goal.end());
-        let total = futures[0][0].clone();
-        Self { space, goal, total, futures, continuous: is_continuous(&space.network_parts) }
-    }
-
-    fn draws(&self, index: BigUint) -> Values {
-        unrank(&self.space.network_parts, &self.goal, &self.futures, index)
-    }
-
-    fn all(&self) -> Count {
-        if self.continuous { Count::Continuous } else { Count::Exact(self.total.clone()) }
-    }
-
-    /// How many there are if `stood` of those that were tried count.
-    fn count(&self, stood: usize, tried: usize, all: bool) -> Count {
-        if self.continuous {
-            return Count::Continuous;
-        }
-        if all {
-            return Count::Exact(BigUint::from(stood));
-        }
-        let total = self.total.to_string().parse::<f64>().unwrap_or(f64::INFINITY);
-        let interval = wilson(stood as f64, tried as f64).map(|share| share * total);
-        Count::Estimate { value: total * stood as f64 / tried as f64, interval }
-    }
-}
-
-fn is_continuous(parts: &[std::sync::Arc<super::Part>]) -> bool {
-    let mut continuous = false;
-    parts.iter().for_each(|part| part.each_draw(&mut |draw| continuous |= draw.distribution.count().is_none()));
-    continuous
-}
-
-fn count_all(parts: &[std::sync::Arc<super::Part>]) -> Count {
-    let goal = Goal::none();
-    match is_continuous(parts) {
-        true => Count::Continuous,
-        false => Count::Exact(futures::<BigUint>(parts, &goal, &goal.end())[0][0].clone()),
-    }
-}
-
-/// The interval of a share of which `hits` in `tries` were seen, with 95 % confidence.
-fn wilson(hits: f64, tries: f64) -> [f64; 2] {
-    const Z: f64 = 1.959_963_984_540_054;
-    let share = hits / tries;
-    let centre = share + Z * Z / (2.0 * tries);
-    let half = Z * (share * (1.0 - share) / tries + Z * Z / (4.0 * tries * tries)).sqrt();
-    [-1.0, 1.0].map(|side| ((centre + side * half) / (1.0 + Z * Z / tries)).clamp(0.0, 1.0))
-}
-
 fn distinct(tried: &[Tried], budget: &Budget) -> usize {
-    let fits = |tried: &&Tried| tried.network.as_ref().is_some_and(|(cost, _)| budget.allows(cost));
-    // What stands above `sample:` is the network.
-    let spec = |tried: &Tried| Some(tried.network.as_ref()?.1.split("\nsample:").next()?.to_owned());
-    tried.iter().filter(fits).filter_map(spec).collect::<BTreeSet<String>>().len()
-}
-
-fn neighbours(distribution: &Distribution) -> Vec<Value> {
-    distribution.values(MOST_NEIGHBOURS).unwrap_or_else(|| match distribution {
-        Distribution::Int { low, high, .. } => vec![Value::from(*low), Value::from(*high)],
-        Distribution::Float { low, high, .. } => vec![Value::from(*low), Value::from(*high)],
-        Distribution::Choice(values) => values.clone(),
-    })
-}
-
-/// What to look for the least of.
-#[derive(Clone, Copy)]
-struct Objective {
-    of_params: bool,
-    is_most: bool,
-}
-
-const OBJECTIVES: [Objective; 4] = [
-    Objective { of_params: true, is_most: false },
-    Objective { of_params: true, is_most: true },
-    Objective { of_params: false, is_most: false },
-    Objective { of_params: false, is_most: true },
-];
-
-impl Objective {
-    fn rank(self, cost: &Cost) -> i128 {
-        let cost = i128::from(if self.of_params { cost.params } else { cost.macs });
-        if self.is_most { -cost } else { cost }
-    }
-}
-
-/// A network that was met on the way.
-struct Found {
-    cost: Cost,
-    config: String,
-    draws: Map<String, Value>,
-}
-
-impl Found {
-    fn of(tried: &Tried) -> Option<Self> {
-        let (cost, config) = tried.network.as_ref()?;
-        Some(Self { cost: *cost, config: config.clone(), draws: tried.draws.clone() })
-    }
-
-    fn extremes(found: &[Self]) -> Option<[Extreme; 4]> {
-        let extreme = |objective: Objective| {
-            let best = found.iter().min_by_key(|found| objective.rank(&found.cost))?;
-            Some(Extreme { cost: best.cost, config: best.config.clone() })
-        };
-        let [first, second, third, fourth] = OBJECTIVES.map(extreme);
-        Some([first?, second?, third?, fourth?])
-    }
-}
-
-/// Gives the values of a record but for one, and the first or last value of what it lacks.
-struct Patched<'a> {
-    draws: &'a Map<String, Value>,
-    change: Option<(&'a str, &'a Value)>,
-    last: bool,
-}
-
-impl Draw for Patched<'_> {
-    fn draw_among(&mut self, name: &str, distribution: &Distribution, factors: Option<&[f64]>) -> Result<Value> {
-        let can_stand = |index: &u64| factors.is_none_or(|factors| factors[*index as usize] > 0.0);
-        let changed = self.change.filter(|(changed, _)| *changed == name).map(|(_, value)| value);
-        let known = changed.or_else(|| self.draws.get(name));
-        if let Some(value) = known.filter(|value| distribution.index_of(value).is_some_and(|index| can_stand(&index))) {
-            return Ok(value.clone());
-        }
-        if let (true, Distribution::Float { high, step: None, .. }) = (self.last, distribution) {
-            return Ok(Value::from(*high));
-        }
-        let mut indices = 0..distribution.count().unwrap_or(1);
-        let index = if self.last { indices.rev().find(can_stand) } else { indices.find(can_stand) };
-        Ok(distribution.value(index.unwrap_or(0)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::wilson;
-
-    /// Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263.
-    #[test]
-    fn intervals_are_wilsons() {
-        let [low, high] = wilson(81.0, 263.0);
-        assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
-        assert_eq!(wilson(0.0, 20.0)[0], 0.0);
-    }
+    let fits = |tried: &&Tried| tried.cost.as_ref().is_some_and(|cost| budget.allows(cost));
+    tried.iter().filter(fits).filter_map(|tried| tried.spec.as_ref()).collect::<BTreeSet<&String>>().len()
 }

@@ -1,7 +1,7 @@
 //! `--tune`: a space of a fixed network's training settings, on the command line.
 
 use crate::spec::{
-    Diagnostic, Span, TrainSettings,
+    Diagnostic, Span, TrainSettings, distribution,
     yaml::{Entry, Node, Yaml},
 };
 use nasgen_modules::{nearest, real};
@@ -50,8 +50,11 @@ fn read_setting(text: &str) -> Result<(String, Value), String> {
         true => json!(number as i64),
         false => real(number),
     };
+    if !setting.is_number() {
+        return Err(format!("setting `{name}` takes {}, which is no range of numbers", setting.wanted()));
+    }
     for bound in [low, high] {
-        setting.accepts(&write(bound)).map_err(|error| error.message.replace("argument", "setting"))?;
+        setting.accepts(&write(bound)).map_err(|error| error.message.replacen("argument", "setting", 1))?;
     }
     let kind = if setting.is_whole() { "int" } else { "float" };
     let mut set = json!({ kind: [write(low), write(high)] });
@@ -60,14 +63,19 @@ fn read_setting(text: &str) -> Result<(String, Value), String> {
         Some("log") => set["log"] = json!(true),
         Some(step) => set["step"] = write(number(step)?),
     }
+    let checked = distribution(&Yaml::from_json(&set, Span::default()), None);
+    checked.map_err(|problem| format!("{name}: {}", problem.message))?;
     Ok((setting.name.clone(), set))
 }
 
 impl Tuning {
     /// Puts the sets in the place of what the spec says of these settings.
     pub(super) fn apply(&self, spec: &mut Yaml) -> Result<(), Diagnostic> {
-        let span = Span::point(spec.span.start);
         let Node::Map(entries) = &mut spec.node else { return Ok(()) };
+        // What is wrong with a setting that the file does not have is shown at the key it would stand under,
+        // or at the network that it is to train.
+        let place = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_span);
+        let span = place("train").or_else(|| place("backbone")).unwrap_or(Span::point(spec.span.start));
         if !entries.iter().any(|entry| entry.key == "train") {
             let value = Yaml { span, node: Node::Map(Vec::new()) };
             entries.push(Entry { key: "train".into(), key_span: span, value });
@@ -77,10 +85,9 @@ impl Tuning {
             return Err(Diagnostic::new("train: wanted a map of settings").at(train.value.span));
         };
         for (name, set) in &self.settings {
-            let value = Yaml::from_json(set, span);
             match settings.iter_mut().find(|entry| entry.key == *name) {
-                Some(entry) => entry.value = value,
-                None => settings.push(Entry { key: name.clone(), key_span: span, value }),
+                Some(entry) => entry.value = Yaml::from_json(set, entry.value.span),
+                None => settings.push(Entry { key: name.clone(), key_span: span, value: Yaml::from_json(set, span) }),
             }
         }
         Ok(())
@@ -109,6 +116,9 @@ mod tests {
             ("lr=a..b", "wanted name=low..high"),
             ("lrr=0..1", "did you mean `lr`?"),
             ("lr=1..0.1", "low ≤ high"),
+            ("lr=0..0.1:log", "lr: float: a logarithmic set begins above 0"),
+            ("lr=0.1..1:0", "lr: step: wanted a number above 0"),
+            ("optimizer=1..2", "takes one of sgd"),
             ("epochs=0..3", "setting `epochs`: wanted a whole number from 1"),
             ("lr=0.1..1,lr=0.1..1", "stands twice"),
         ] {

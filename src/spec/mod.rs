@@ -10,10 +10,11 @@ mod set;
 mod train;
 pub mod yaml;
 
-pub use blocks::{with_blocks_of, with_definitions};
+pub use blocks::{StepPlaces, with_blocks_of, with_definitions};
 pub use diagnostic::{Diagnostic, Diagnostics, SourceText, Span, SpecError};
 pub use emit::{emit, emit_inline};
+pub use legacy::{Legacy, legacy_keys, read_data_file};
 pub use model::{KEYS, ModelSpec, scaled_repeat, sides};
-pub use row::{MAX_REPEAT, Row, RowPlace, read as read_row};
-pub use set::{check_set, distribution, is_set, labels, option_label, uses_stage};
+pub use row::{MAX_REPEAT, PASS, Row, RowPlace, read as read_row};
+pub use set::{check_set, distribution, first_of_a_space, is_set, labels, mistyped_set, option_label, uses_stage};
 pub use train::{Balance, Loss, Metric, Optimizer, Schedule, TrainSettings};

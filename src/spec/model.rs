@@ -1,15 +1,16 @@
 //! A model spec: a network and how to train it.
 
 use super::{
-    blocks::with_definitions,
+    blocks::{StepPlaces, with_definitions},
     diagnostic::{Diagnostic, SourceText, Span, SpecError},
     emit::emit,
     legacy, row,
     row::Row,
+    set::first_of_a_space,
     train::TrainSettings,
     yaml::{self, Entry, Node, Yaml},
 };
-use nasgen_modules::{Blocks, NetworkRules, Norm, Rounding, nearest};
+use nasgen_modules::{Blocks, Error, NetworkRules, Norm, Place, Rounding, nearest};
 use serde_json::{Map, Value, json};
 
 /// The keys of a model spec.
@@ -48,6 +49,8 @@ pub struct ModelSpec {
     pub blocks: Blocks,
     /// What stands under `blocks:`.
     pub definitions: Option<Value>,
+    /// Where it says each step of each of these blocks, as [`nasgen_modules::Place::Step`] names it.
+    pub steps: StepPlaces,
     /// The settings under `train:`, as given; they are valid.
     pub train: Map<String, Value>,
     /// The values under `params:`, which mean nothing to nasgen: they are for evaluators outside.
@@ -70,6 +73,11 @@ impl ModelSpec {
     /// # Errors
     /// All that is wrong.
     pub fn read(yaml: &Yaml, blocks: &Blocks) -> Result<Self, Vec<Diagnostic>> {
+        if let Some(place) = first_of_a_space(yaml) {
+            let message = "this file is a search space, not one network: here it leaves something to draw";
+            let help = "`nasgen sample SPACE --out cfg.yml` draws a network from it".to_owned();
+            return Err(vec![Diagnostic::new(message).at(place).help(help)]);
+        }
         match with_definitions(yaml, blocks) {
             Ok(blocks) => Self::read_defined(yaml, &blocks),
             // Rows cannot be read without their blocks.
@@ -94,6 +102,19 @@ impl ModelSpec {
                 reader.diagnostics.sort_by_key(|diagnostic| diagnostic.span.unwrap_or_default().start);
                 Err(reader.diagnostics)
             }
+        }
+    }
+
+    /// This error about `row`, pointed at the part of the file that it is about.
+    pub fn diagnostic(&self, row: &Row, error: Error) -> Diagnostic {
+        let step = match &error.place {
+            Place::Step(path) => self.steps.get(path),
+            _ => None,
+        };
+        let at_row = row.place.diagnostic(error);
+        match step {
+            None => at_row,
+            Some(step) => Diagnostic { span: Some(step), ..at_row }.also(row.place.span(), "this row uses it"),
         }
     }
 
@@ -220,6 +241,7 @@ impl Reader {
             rows: rows?,
             blocks: blocks.clone(),
             definitions: yaml.get("blocks").map(Yaml::to_json),
+            steps: StepPlaces::of(yaml),
             train,
             params,
             sample,
@@ -340,7 +362,7 @@ impl Reader {
         };
         settings.extend(entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())));
         for error in TrainSettings::parse(&settings).err().into_iter().flatten() {
-            let named = |entry: &&Entry| error.place == nasgen_modules::Place::Argument(entry.key.clone());
+            let named = |entry: &&Entry| error.place == Place::Argument(entry.key.clone());
             let span = entries.iter().find(named).map_or(value.span, |entry| entry.key_span.to(entry.value.span));
             self.diagnostics.push(Diagnostic::new(format!("train: {}", error.message)).at(span).help(error.help));
         }

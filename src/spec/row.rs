@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// The most copies that one row may ask for.
 pub const MAX_REPEAT: usize = 1000;
 
+/// The name of the absent row, which no block bears.
+pub const PASS: &str = "Pass";
+
 /// A row with its block's arguments read.
 #[derive(Clone)]
 pub struct Row {
@@ -46,7 +49,7 @@ impl RowPlace {
     /// This error, pointed at the part of the row that it is about.
     pub fn diagnostic(&self, error: Error) -> Diagnostic {
         let span = match &error.place {
-            Place::Row => self.row,
+            Place::Row | Place::Step(_) => self.row,
             Place::Name => self.name,
             Place::Arguments => self.arguments,
             Place::Argument(name) => self.argument(name),
@@ -145,6 +148,12 @@ fn columns(yaml: &Yaml) -> Result<Columns<'_>, Diagnostic> {
         Some([from, repeat, module, arguments, named]) => {
             Ok(Columns { from: Some(from), repeat, module, arguments, named: Some(named) })
         }
+        Some([repeat, module]) if module.as_str().is_some() => {
+            let (repeat, name) = (repeat.describe(), module.as_str().unwrap_or_default());
+            Err(Diagnostic::new("a row is [repeat, module, arguments], got a list of 2").at(yaml.span).help(format!(
+                "write [{repeat}, {name}, []] for a block without arguments; only in a search space a block draws them"
+            )))
+        }
         _ => Err(Diagnostic::new(format!("a row is [repeat, module, arguments], got {}", yaml.describe()))
             .at(yaml.span)
             .help("rows of four or five are [from, repeat, module, arguments, {named}]".to_owned())),
@@ -174,6 +183,11 @@ fn read_name<'a>(yaml: &Yaml, blocks: &'a Blocks) -> Result<&'a BlockEntry, Diag
     let Some(name) = yaml.as_str() else {
         return Err(Diagnostic::new(format!("wanted the name of a module, got {}", yaml.describe())).at(yaml.span));
     };
+    if name == PASS {
+        return Err(Diagnostic::new("`Pass` is the absent row: a network has none of it")
+            .at(yaml.span)
+            .help("leave the row out; in a search space [1, {choice: [Pass, Conv]}] may be absent".to_owned()));
+    }
     blocks.get(name).map_err(|error| Diagnostic::new(error.message).at(yaml.span).help(error.help))
 }
 

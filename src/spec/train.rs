@@ -1,7 +1,7 @@
 //! The settings of a training, as `train:` in a spec and the flags of `nasgen train` give them.
 
 use crate::data::augment::Policy;
-use nasgen_modules::{Error, arguments::Signature};
+use nasgen_modules::{Error, Place, arguments::Signature};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,7 +13,8 @@ pub struct TrainSettings {
     #[serde(default = "epochs")]
     #[schemars(range(min = 1, max = 100000))]
     pub epochs: usize,
-    /// Images per step.
+    /// Images per step; on the command line also auto, which measures some sizes and takes the smallest that
+    /// is within 5 % of the fastest.
     #[serde(default = "batch")]
     #[schemars(range(min = 1, max = 65536))]
     pub batch: usize,
@@ -112,6 +113,11 @@ pub struct TrainSettings {
     #[serde(default)]
     #[schemars(range(min = 0, max = 0.999999))]
     pub ema: f64,
+    /// Probability that the last residual sum drops its branch for an image in training; earlier ones do so
+    /// less, in proportion to their depth (stochastic depth, Huang et al. 2016). 0 is none.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 0.95))]
+    pub stochastic_depth: f64,
     /// Epochs without a better `metric` before the training ends early; null is never.
     #[serde(default)]
     #[schemars(range(min = 1, max = 100000))]
@@ -137,6 +143,16 @@ pub struct TrainSettings {
     /// Which measure on the validation images says which epoch is the best.
     #[serde(default)]
     pub metric: Metric,
+    /// Rows before this one, counted as `nasgen show` does, do not learn; null is none. They run as in
+    /// evaluation: their norms keep their statistics.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 20000))]
+    pub freeze_until: Option<usize>,
+    /// Epochs after which the last of the frozen rows with weights begins to learn, then the one before it,
+    /// and so on; null is never.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100000))]
+    pub unfreeze_every: Option<usize>,
     /// Decides the initial weights, the split, the order of the images and their augmentation.
     #[serde(default)]
     #[schemars(range(min = 0, max = 9007199254740991_i64))]
@@ -304,12 +320,16 @@ impl TrainSettings {
             (given && !users.contains(&choice)).then(|| {
                 let message =
                     format!("setting `{name}` is not used by {chooser} {choice}, only by {}", users.join(", "));
-                Error::argument(name, message)
+                Error::new(Place::Argument((*name).to_owned()), message)
             })
         };
         let policy = Policy::parse(&settings.augment).err();
-        let policy = policy.map(|problem| Error::argument("augment", format!("setting `augment`: {problem}")));
-        let errors: Vec<Error> = USED_ONLY_BY.iter().filter_map(ignored).chain(policy).collect();
+        let policy = policy
+            .map(|problem| Error::new(Place::Argument("augment".into()), format!("setting `augment`: {problem}")));
+        let unused = settings.unfreeze_every.filter(|_| settings.freeze_until.is_none()).map(|_| {
+            Error::argument("unfreeze_every", "setting `unfreeze_every` is used only with freeze_until".to_owned())
+        });
+        let errors: Vec<Error> = USED_ONLY_BY.iter().filter_map(ignored).chain(policy).chain(unused).collect();
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
     }
 
@@ -370,7 +390,7 @@ fn unfolded(values: &Map<String, Value>) -> Result<Map<String, Value>, Vec<Error
                 let mut choices = choice.iter();
                 let (Some((chosen, inner)), None) = (choices.next(), choices.next()) else {
                     let message = format!("setting `{name}`: wanted one name with its settings, got {}", choice.len());
-                    return Err(vec![Error::argument(name, message)]);
+                    return Err(vec![Error::new(Place::Argument(name.clone()), message)]);
                 };
                 flat.insert(name.clone(), Value::String(chosen.clone()));
                 if let Value::Object(inner) = inner {

@@ -2,7 +2,14 @@
 
 mod checkpoint;
 mod description;
+mod error;
+mod freezing;
+mod job;
+mod journal;
+mod lr_find;
 mod objective;
+mod observer;
+mod ranking;
 mod run_config;
 mod run_folder;
 mod schedule;
@@ -10,13 +17,16 @@ mod session;
 
 pub use checkpoint::{Best, Checkpoint, Progress};
 pub use description::Description;
+pub use error::{Divergence, Problem, TrainError};
+pub use freezing::{Freezing, freezing_problem};
+pub use job::{Job, TrainingData, augmentation};
+pub use lr_find::{RATE_STEPS, RATES, RangeTest, RatePoint, range_test};
 pub use objective::{Objective, ObjectiveKind};
+pub use observer::{EpochReport, Observer, StepReport, Summary};
 pub use run_config::{Origin, RunConfig, with_epochs};
 pub use run_folder::{RunFolder, RunFolderError};
 pub use schedule::{Plateau, Schedule, steps_per_epoch};
-pub use session::{
-    Divergence, EpochReport, Job, Observer, Problem, StepReport, Summary, TrainError, TrainingData, augmentation, train,
-};
+pub use session::train;
 
 use crate::{
     data::Batch,
@@ -26,7 +36,7 @@ use crate::{
 
 /// Runs a network: forward, backward and the optimizer's step. Executors do not know each other;
 /// tests hold them to the same numbers.
-pub trait Executor {
+pub trait Executor: Send {
     /// What `--executor` calls it.
     fn name(&self) -> &'static str;
 
@@ -60,6 +70,9 @@ pub trait Executor {
     /// # Errors
     /// When the state is that of another network or optimizer, or the device fails.
     fn restore(&mut self, state: &State) -> Result<(), ExecutorError>;
+
+    /// Says which rows do not learn from now on. Before the first call all do.
+    fn freeze(&mut self, freezing: &Freezing);
 }
 
 /// Weights and what an optimizer remembers of the steps so far.

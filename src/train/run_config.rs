@@ -24,6 +24,8 @@ pub struct RunConfig {
     pub split: Option<String>,
     /// How many of the training images it uses, if not all.
     pub subset: Option<String>,
+    /// The weights that it begins with, if not random ones.
+    pub init: Option<String>,
     /// Of a cross-validation, the number of folds; each is a run of its own in the run's folder.
     pub kfold: Option<usize>,
     /// How it is trained.
@@ -88,7 +90,8 @@ impl RunConfig {
         text += &line("device", &self.device);
         text += &line("executor", &self.executor);
         let kfold = self.kfold.map(|folds| folds.to_string());
-        for (name, value) in [("split", &self.split), ("subset", &self.subset), ("kfold", &kfold)] {
+        for (name, value) in [("split", &self.split), ("subset", &self.subset), ("init", &self.init), ("kfold", &kfold)]
+        {
             text += &value.as_ref().map_or_else(String::new, |value| line(name, &quoted(value.clone())));
         }
         text += "train:\n";
@@ -126,7 +129,7 @@ impl RunConfig {
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
             Some(other) => Err(wrong(key, format!("wanted a text, got {other}"))),
         };
-        let (split, subset) = (optional("split")?, optional("subset")?);
+        let (split, subset, init) = (optional("split")?, optional("subset")?, optional("init")?);
         let kfold = optional("kfold")?.map(|text| text.parse().map_err(|_| wrong("kfold", format!("got {text}"))));
         let kfold = kfold.transpose()?;
         let settings = match values.shift_remove("train") {
@@ -138,7 +141,7 @@ impl RunConfig {
         })?;
         match values.keys().next() {
             Some(key) => Err(wrong(key, "there is no such setting".into())),
-            None => Ok(Self { config, data, fit, device, executor, split, subset, kfold, settings }),
+            None => Ok(Self { config, data, fit, device, executor, split, subset, init, kfold, settings }),
         }
     }
 }
@@ -170,6 +173,7 @@ mod tests {
             executor: "reference".into(),
             split: Some("my split.csv".into()),
             subset: Some("10%".into()),
+            init: Some("mobile net.pth".into()),
             kfold: Some(5),
             settings: TrainSettings::parse(settings.as_object().unwrap()).unwrap(),
         };

@@ -1,9 +1,12 @@
 //! The folder of one training.
 
-use super::{Best, Checkpoint, EpochReport};
+use super::{
+    Best, Checkpoint, EpochReport,
+    journal::{EVENTS, TENSORBOARD},
+};
 use crate::{
     evaluation::Metrics,
-    files,
+    files, tensorboard,
     weights::{Weights, WeightsError},
 };
 use serde_json::{Value, json};
@@ -16,7 +19,43 @@ use std::{
 };
 
 /// Files that are only appended to.
-const APPENDED: [&str; 1] = ["results.csv"];
+const APPENDED: [Appended; 3] = [
+    Appended { name: "results.csv", unit: Unit::Lines },
+    Appended { name: EVENTS, unit: Unit::Lines },
+    Appended { name: TENSORBOARD, unit: Unit::Records },
+];
+
+/// A file that is only appended to, and by what a checkpoint counts it: the bytes depend on how long
+/// things took.
+struct Appended {
+    name: &'static str,
+    unit: Unit,
+}
+
+#[derive(Clone, Copy)]
+enum Unit {
+    Lines,
+    /// Of TensorBoard.
+    Records,
+}
+
+impl Unit {
+    fn count(self, file: &[u8]) -> usize {
+        match self {
+            Self::Lines => file.iter().filter(|byte| **byte == b'\n').count(),
+            Self::Records => tensorboard::record_count(file),
+        }
+    }
+
+    /// Bytes of the first `count` of them.
+    fn prefix(self, file: &[u8], count: usize) -> usize {
+        match self {
+            Self::Lines => file.split_inclusive(|byte| *byte == b'\n').take(count).map(<[u8]>::len).sum(),
+            Self::Records => tensorboard::prefix_of(file, count),
+        }
+    }
+}
+
 const BEST: &str = "best.safetensors";
 const LAST: &str = "last.safetensors";
 
@@ -171,16 +210,25 @@ impl RunFolder {
     /// # Errors
     /// When the file system refuses; the one before is then still whole.
     pub fn save_last(&self, checkpoint: &Checkpoint, metadata: &Value) -> Result<(), RunFolderError> {
+        // What it counts must be there after a power cut.
+        for Appended { name, .. } in APPENDED {
+            let path = self.path.join(name);
+            let synced = File::open(&path).and_then(|file| file.sync_data());
+            match synced {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&path, &error)),
+                _ => {}
+            }
+        }
         Ok(checkpoint.save(&self.path.join(LAST), metadata)?)
     }
 
-    /// Lines of each file that is only appended to.
+    /// Lines or records of each file that is only appended to.
     ///
     /// # Errors
     /// When one cannot be read.
     pub fn lines(&self) -> Result<BTreeMap<String, usize>, RunFolderError> {
-        let count = |name: &str| Ok((name.to_owned(), self.read(name)?.lines().count()));
-        APPENDED.into_iter().map(count).collect()
+        let count = |file: &Appended| Ok((file.name.to_owned(), file.unit.count(&self.read_bytes(file.name)?)));
+        APPENDED.iter().map(count).collect()
     }
 
     /// Cuts off what was appended after a checkpoint that counted these lines. Without counts all
@@ -189,11 +237,11 @@ impl RunFolder {
     /// # Errors
     /// When the file system refuses.
     pub fn cut_back(&self, lines: &BTreeMap<String, usize>) -> Result<(), RunFolderError> {
-        for name in APPENDED {
-            let (text, keep) = (self.read(name)?, lines.get(name).copied().unwrap_or(1));
-            let kept: usize = text.split_inclusive('\n').take(keep).map(str::len).sum();
-            if kept < text.len() {
-                self.write(name, &text[..kept])?;
+        for Appended { name, unit } in APPENDED {
+            let (file, keep) = (self.read_bytes(name)?, lines.get(name).copied().unwrap_or(1));
+            let kept = unit.prefix(&file, keep);
+            if kept < file.len() {
+                self.write_bytes(name, &file[..kept])?;
             }
         }
         Ok(())
@@ -221,6 +269,34 @@ impl RunFolder {
         fs::read_to_string(&path).map_err(|error| failed(&path, &error))
     }
 
+    /// The bytes of a file; none where there is no file yet.
+    fn read_bytes(&self, name: &str) -> Result<Vec<u8>, RunFolderError> {
+        let path = self.path.join(name);
+        match fs::read(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&path, &error)),
+            read => Ok(read.unwrap_or_default()),
+        }
+    }
+
+    /// Makes a folder in it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn create_folder(&self, name: &str) -> Result<(), RunFolderError> {
+        let path = self.path.join(name);
+        fs::create_dir_all(&path).map_err(|error| failed(&path, &error))
+    }
+
+    /// Appends to a file. A checkpoint that counts what it holds syncs it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn append_to(&self, name: &str, bytes: &[u8]) -> Result<(), RunFolderError> {
+        let path = self.path.join(name);
+        let appended = fs::OpenOptions::new().append(true).create(true).open(&path);
+        appended.and_then(|mut file| file.write_all(bytes)).map_err(|error| failed(&path, &error))
+    }
+
     /// Appends an epoch to `results.csv`.
     ///
     /// # Errors
@@ -238,7 +314,7 @@ impl RunFolder {
             report.images_per_second,
         );
         let mut file = fs::OpenOptions::new().append(true).open(&path).map_err(|error| failed(&path, &error))?;
-        file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(|error| failed(&path, &error))
+        file.write_all(line.as_bytes()).map_err(|error| failed(&path, &error))
     }
 }
 
@@ -282,6 +358,7 @@ mod tests {
             learning_rate: 0.1,
             images_per_second: 100.0,
             is_best: false,
+            frozen_rows: 0,
         }
     }
 

@@ -1,175 +1,20 @@
 //! The loop: epochs of steps, a validation after each, the best and the last weights kept.
 
+use super::journal::Journal;
 use super::{
-    Best, Checkpoint, Executor, ExecutorError, Objective, Progress, RunFolder, RunFolderError, Schedule, State, Step,
+    Best, Checkpoint, Divergence, EpochReport, Executor, Freezing, Job, Objective, Observer, Problem, Progress,
+    Schedule, State, Step, StepReport, StepResult, Summary, TrainError,
+    job::{augmentation, images_per_epoch},
+    ranking::{goodness, is_better},
     steps_per_epoch,
 };
 use crate::{
-    data::{
-        Augmentation, Batch, Images, Normalisation, augment::Policy, balanced_order, evaluation_batch, permutation,
-        training_batch,
-    },
+    data::{Augmentation, Batch, ahead, balanced_order, evaluation_batch, permutation, training_batch},
     evaluation::Metrics,
-    spec::{Balance, Metric, TrainSettings},
+    spec::{Balance, TrainSettings},
     weights::Weights,
 };
-use serde_json::Value;
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
-
-/// What is learnt from and measured on.
-pub struct TrainingData<'a> {
-    /// Images to learn from.
-    pub train: &'a Images,
-    /// Images that are only measured.
-    pub validation: &'a Images,
-    /// Number of classes.
-    pub classes: usize,
-    /// Mean and deviation of the training images.
-    pub normalisation: Normalisation,
-}
-
-/// Is told how a training goes.
-pub trait Observer {
-    /// After each step.
-    fn step(&mut self, report: &StepReport);
-    /// After each epoch.
-    fn epoch(&mut self, report: &EpochReport);
-}
-
-/// One step.
-#[derive(Clone, Copy, Debug)]
-pub struct StepReport {
-    /// From 1.
-    pub epoch: usize,
-    /// From 1, within the epoch.
-    pub step: usize,
-    /// Steps in an epoch.
-    pub steps: usize,
-    /// Mean loss since the epoch began.
-    pub loss: f64,
-    /// Training images per second since the epoch began.
-    pub images_per_second: f64,
-}
-
-/// One epoch.
-#[derive(Clone, Copy, Debug)]
-pub struct EpochReport {
-    /// From 1.
-    pub epoch: usize,
-    /// Epochs in all.
-    pub epochs: usize,
-    /// Since the training began.
-    pub seconds: f64,
-    /// Mean over the epoch's steps.
-    pub train_loss: f64,
-    /// Share of right answers over the epoch's steps, as they were given.
-    pub train_accuracy: f64,
-    /// Measures on the validation images.
-    pub validation: Metrics,
-    /// At the epoch's last step.
-    pub learning_rate: f64,
-    /// Training images per second, validation not counted.
-    pub images_per_second: f64,
-    /// Whether this is the best epoch so far.
-    pub is_best: bool,
-}
-
-/// What a training came to.
-#[derive(Clone, Copy, Debug)]
-pub struct Summary {
-    /// The best epoch.
-    pub best: Best,
-    /// Epochs done.
-    pub epochs: usize,
-    /// Training images per second over all epochs, validation not counted.
-    pub images_per_second: f64,
-    /// Wall time, interruptions not counted.
-    pub seconds: f64,
-}
-
-/// A training that ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// Something became NaN or infinite.
-    #[error(transparent)]
-    Diverged(Box<Divergence>),
-    /// It was asked to stop, and has saved where it was.
-    #[error("stopped in epoch {epoch} after step {step} of {steps}")]
-    Stopped {
-        /// From 1.
-        epoch: usize,
-        /// Steps done of this epoch.
-        step: usize,
-        /// Steps in an epoch.
-        steps: usize,
-    },
-    /// The executor failed.
-    #[error(transparent)]
-    Executor(#[from] ExecutorError),
-    /// A result could not be saved.
-    #[error(transparent)]
-    RunFolder(#[from] RunFolderError),
-}
-
-/// Where a training stopped being one.
-#[derive(Debug, thiserror::Error)]
-#[error("{problem} in epoch {epoch}, step {step} of {steps}, at learning rate {learning_rate:.3e}")]
-pub struct Divergence {
-    /// What is not finite.
-    pub problem: Problem,
-    /// From 1.
-    pub epoch: usize,
-    /// From 1.
-    pub step: usize,
-    /// Steps in an epoch.
-    pub steps: usize,
-    /// Number of the step in the whole training, from 0.
-    pub index: u64,
-    /// Of that step.
-    pub learning_rate: f64,
-    /// Images that show the problem.
-    pub batch: Batch,
-}
-
-/// What of a training is not finite.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Problem {
-    /// The loss of a step.
-    Loss(f64),
-    /// The loss over the validation images.
-    ValidationLoss(f64),
-    /// A weight, though the loss was finite.
-    Weights,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Loss(loss) => write!(f, "the loss became {loss}"),
-            Self::ValidationLoss(loss) => write!(f, "the validation loss became {loss}"),
-            Self::Weights => f.write_str("a weight became NaN or infinite"),
-        }
-    }
-}
-
-/// What is to be trained, on what, and where the results go.
-pub struct Job<'a> {
-    /// The images.
-    pub data: &'a TrainingData<'a>,
-    /// How.
-    pub settings: &'a TrainSettings,
-    /// Where the results go.
-    pub folder: &'a RunFolder,
-    /// What the weights files say about themselves.
-    pub metadata: &'a Value,
-    /// The program and the kind of machine, for [`Checkpoint::build`].
-    pub build: &'a str,
-    /// Asked after each step: whether to save and stop.
-    pub stop: &'a dyn Fn() -> bool,
-}
+use std::time::{Duration, Instant};
 
 /// How long a training goes on at most before it saves where it is. When it saves changes nothing
 /// about what it comes to.
@@ -192,11 +37,14 @@ pub fn train(
         let report = session.epoch(executor, observer)?;
         observer.epoch(&report);
     }
-    Ok(session.summary())
+    let summary = session.summary();
+    session.journal.end(summary.epochs, &summary.best)?;
+    Ok(summary)
 }
 
 struct Session<'a> {
     job: &'a Job<'a>,
+    journal: Journal<'a>,
     schedule: Schedule,
     objective: Objective,
     augmentation: Augmentation,
@@ -205,6 +53,8 @@ struct Session<'a> {
     average: Option<Weights>,
     time: Spent,
     saved: Instant,
+    /// Of the validation images, in the last validation.
+    scores: Vec<f32>,
 }
 
 /// How long things took, interruptions not counted.
@@ -231,6 +81,7 @@ impl<'a> Session<'a> {
         let counts = job.data.train.class_counts(job.data.classes);
         let mut session = Self {
             job,
+            journal: Journal::new(job),
             schedule: Schedule::of(job.settings, steps_per_epoch(job.data.train.len(), job.settings.batch)),
             objective: Objective::of(job.settings, &counts),
             augmentation: augmentation(job.settings),
@@ -238,9 +89,13 @@ impl<'a> Session<'a> {
             average: from.and_then(|checkpoint| checkpoint.average.clone()),
             time,
             saved: Instant::now(),
+            scores: Vec::new(),
         };
         match from {
-            None => session.save(executor)?,
+            None => {
+                session.journal.begin()?;
+                session.save(executor)?;
+            }
             Some(checkpoint) => {
                 executor.restore(&checkpoint.state)?;
                 session.mend_best(executor)?;
@@ -264,26 +119,44 @@ impl<'a> Session<'a> {
     fn epoch(&mut self, executor: &mut dyn Executor, observer: &mut dyn Observer) -> Result<EpochReport, TrainError> {
         let (began, done) = (Instant::now(), self.progress.steps);
         let (epoch, steps, images) = (self.progress.epochs + 1, self.steps(), images_per_epoch(self.job));
-        let Job { data, settings, .. } = *self.job;
+        let Job { data, settings, layers, .. } = *self.job;
+        let freezing = Freezing::at(settings, layers, epoch, steps.div_ceil(settings.accumulate) as u64);
+        executor.freeze(&freezing);
         let order = match settings.balance {
             Balance::Sampler => balanced_order(&data.train.labels, data.classes, settings.seed, epoch as u64),
             _ => permutation(data.train.len(), settings.seed, epoch as u64),
         };
         let rate = |seen: usize| (seen - (done * settings.batch).min(images)) as f64 / began.elapsed().as_secs_f64();
-        for (step, indices) in order.chunks(settings.batch).take(steps).enumerate().skip(done) {
-            let result = self.step(executor, epoch, step, indices)?;
-            self.progress.steps = step + 1;
-            self.progress.loss += result.loss;
-            self.progress.correct += result.correct;
-            observer.step(&StepReport {
-                epoch,
-                step: step + 1,
-                steps,
-                loss: self.progress.loss / (step + 1) as f64,
-                images_per_second: rate(((step + 1) * settings.batch).min(images)),
-            });
-            self.pause(executor, epoch)?;
-        }
+        let augmentation = self.augmentation.clone();
+        let chunks: Vec<&[usize]> = order.chunks(settings.batch).take(steps).collect();
+        let make = |step: usize| {
+            let (seed, epoch) = (settings.seed, epoch as u64);
+            training_batch(data.train, chunks[step], &data.normalisation, &augmentation, seed, epoch)
+        };
+        ahead(done..steps, make, |next| {
+            while let Some(batch) = next() {
+                let step = self.progress.steps;
+                let result = self.step(executor, epoch, step, batch)?;
+                self.progress.steps = step + 1;
+                self.progress.loss += result.loss;
+                self.progress.correct += result.correct;
+                let seen = ((step + 1) * settings.batch).min(images);
+                let report = StepReport {
+                    epoch,
+                    step: step + 1,
+                    steps,
+                    loss: self.progress.loss / (step + 1) as f64,
+                    step_loss: result.loss,
+                    accuracy: self.progress.correct as f64 / seen as f64,
+                    learning_rate: self.learning_rate(epoch, step),
+                    images_per_second: rate(seen),
+                };
+                observer.step(&report);
+                self.journal.step(&report)?;
+                self.pause(executor, epoch)?;
+            }
+            Ok::<(), TrainError>(())
+        })?;
         // A resume may come when all steps are done: there is no rate to measure then.
         let images_per_second = if done < steps { rate(images) } else { 0.0 };
         self.time.stepping += began.elapsed();
@@ -299,6 +172,7 @@ impl<'a> Session<'a> {
             learning_rate: self.learning_rate(epoch, steps - 1),
             images_per_second,
             is_best,
+            frozen_rows: freezing.frozen_rows(),
         };
         self.finish(executor, &report)?;
         Ok(report)
@@ -313,6 +187,7 @@ impl<'a> Session<'a> {
             return Err(self.diverged(Problem::Weights, report.epoch, self.steps() - 1, batch));
         }
         self.job.folder.append(report)?;
+        self.journal.epoch(report, &weights, &self.scores)?;
         let best = Best { epoch: report.epoch, validation: report.validation };
         let mut plateau = self.progress.plateau;
         let settings = self.job.settings;
@@ -381,11 +256,10 @@ impl<'a> Session<'a> {
         executor: &mut dyn Executor,
         epoch: usize,
         step: usize,
-        indices: &[usize],
-    ) -> Result<super::StepResult, TrainError> {
-        let Job { data, settings, .. } = *self.job;
-        let TrainSettings { seed, accumulate, clip, .. } = *settings;
-        let batch = training_batch(data.train, indices, &data.normalisation, &self.augmentation, seed, epoch as u64);
+        batch: Batch,
+    ) -> Result<StepResult, TrainError> {
+        let settings = self.job.settings;
+        let TrainSettings { accumulate, clip, .. } = *settings;
         let learning_rate = self.learning_rate(epoch, step);
         let index = self.index(epoch, step);
         let (waiting, is_last) = (step % accumulate, step + 1 == self.steps());
@@ -463,6 +337,7 @@ impl<'a> Session<'a> {
             let batch = self.validation_batch(bad / settings.batch * settings.batch);
             return Err(self.diverged(Problem::ValidationLoss(metrics.loss), epoch, self.steps() - 1, batch));
         }
+        self.scores = scores;
         Ok(metrics)
     }
 
@@ -485,47 +360,5 @@ impl<'a> Session<'a> {
             images_per_second: images / self.time.stepping.as_secs_f64(),
             seconds: self.time.seconds(),
         }
-    }
-}
-
-/// How the settings vary training images.
-pub fn augmentation(settings: &TrainSettings) -> Augmentation {
-    // The settings were checked when they were read.
-    let policy = Policy::parse(&settings.augment).unwrap_or_default();
-    Augmentation { flip: settings.flip, crop_padding: settings.crop, policy }
-}
-
-fn images_per_epoch(job: &Job<'_>) -> usize {
-    let images = job.data.train.len();
-    (steps_per_epoch(images, job.settings.batch) * job.settings.batch).min(images)
-}
-
-/// Better by the metric, or the same with lower loss.
-fn is_better(metric: Metric, one: &Metrics, other: &Metrics) -> bool {
-    let (value, before) = (goodness(metric, one), goodness(metric, other));
-    value > before || value == before && one.loss < other.loss
-}
-
-/// Higher is better.
-fn goodness(metric: Metric, metrics: &Metrics) -> f64 {
-    match metric {
-        Metric::Accuracy => metrics.accuracy,
-        Metric::MacroF1 => metrics.macro_f1,
-        Metric::Loss => -metrics.loss,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_metric_decides_what_is_better_and_the_loss_between_equals() {
-        let metrics = |accuracy, macro_f1, loss| Metrics { accuracy, macro_f1, loss };
-        let (one, other) = (metrics(0.8, 0.5, 1.0), metrics(0.7, 0.6, 0.9));
-        let wins = [Metric::Accuracy, Metric::MacroF1, Metric::Loss].map(|metric| is_better(metric, &one, &other));
-        assert_eq!(wins, [true, false, false]);
-        assert!(is_better(Metric::Accuracy, &metrics(0.8, 0.1, 0.5), &one));
-        assert!(!is_better(Metric::Loss, &one, &one));
     }
 }

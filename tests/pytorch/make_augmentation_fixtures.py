@@ -45,6 +45,8 @@ def operators():
         yield f"contrast_{name}", lambda p, v=factor: f.adjust_contrast(p, v)
         yield f"saturation_{name}", lambda p, v=factor: f.adjust_saturation(p, v)
         yield f"sharpness_{name}", lambda p, v=factor: f.adjust_sharpness(p, v)
+    yield "hue_less", lambda p: f.adjust_hue(p, -0.27)
+    yield "hue_more", lambda p: f.adjust_hue(p, 0.41)
     yield "posterize", lambda p: f.posterize(p, 3)
     yield "solarize", lambda p: f.solarize(p, 140)
     yield "autocontrast", f.autocontrast

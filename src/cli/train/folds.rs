@@ -1,8 +1,12 @@
 //! `nasgen train --kfold`: one run for each part of the images.
 
 use super::{
-    ExecutorName, Prepared, best_json, check_batch, executor, executor_failure, go, memory, quoted, resume::go_on,
-    subset, write_settings,
+    ExecutorName, Prepared, executor, executor_failure, go,
+    images::{check_batch, subset},
+    memory,
+    resume::go_on,
+    summary::{best_json, quoted},
+    write_settings,
 };
 use crate::{
     cli::{
@@ -10,13 +14,12 @@ use crate::{
         failure::{Failure, Kind},
         output::Output,
     },
-    data::{Dataset, Images, Normalisation, Partition, SplitFile, evaluation_batch},
+    data::{Dataset, Images, Partition, SplitFile, evaluation_batch},
     evaluation::{Answers, Evaluation, Metrics, Vote, probabilities},
     network::Network,
     report::{answers_csv, evaluation_text},
-    spec::ModelSpec,
-    train::{Best, OptimizerRule, Origin, RunConfig, RunFolder, Summary},
-    weights::Weights,
+    spec::{ModelSpec, SourceText},
+    train::{Best, Description, OptimizerRule, Origin, RunConfig, RunFolder, Summary, with_epochs},
 };
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -77,6 +80,7 @@ impl Folds {
         let prepared = Prepared { config, spec, network, parts, folder };
         let summary = if begun {
             same_images(&path, &prepared.parts)?;
+            raise_epochs(&prepared)?;
             let checkpoint = prepared.folder.last()?;
             go_on(&prepared, checkpoint.as_ref(), output)?
         } else {
@@ -151,6 +155,16 @@ impl Folds {
     }
 }
 
+/// The epochs of the whole cross-validation may have been raised since the fold began.
+fn raise_epochs(Prepared { config, folder, .. }: &Prepared) -> Result<(), Failure> {
+    let text = SourceText::read(&folder.path().join("config.yaml"))?;
+    let epochs = config.settings.epochs;
+    if RunConfig::parse(&text)?.settings.epochs < epochs {
+        folder.write("config.yaml", &with_epochs(&text.text, epochs))?;
+    }
+    Ok(())
+}
+
 fn same_images(fold: &Path, parts: &Partition) -> Result<(), Failure> {
     let path = fold.join("split.csv");
     if SplitFile::read(&path)? == parts.split_file() {
@@ -163,11 +177,11 @@ fn same_images(fold: &Path, parts: &Partition) -> Result<(), Failure> {
 /// What the best epoch's network says of the images that it did not learn from.
 fn best_answers(prepared: &Prepared) -> Result<Vec<f64>, Failure> {
     let Prepared { config, network, parts, folder, .. } = prepared;
-    let (weights, _) = Weights::load(&folder.path().join("best.safetensors"))?;
+    let (description, weights) = Description::read(&folder.path().join("best.safetensors"))?;
     let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
     let device = device::open(&config.device)?;
     let mut executor = executor(Some(name), network, &weights, OptimizerRule::PLAIN, 0, &device)?;
-    let normalisation = Normalisation::of(&parts.train);
+    let normalisation = description.normalisation();
     let (images, size) = (&parts.validation, config.settings.batch);
     let mut answers = Vec::with_capacity(images.len() * parts.classes.len());
     for start in (0..images.len()).step_by(size) {

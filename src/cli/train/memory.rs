@@ -3,20 +3,18 @@
 use crate::{
     cli::failure::{Failure, Kind},
     data::Partition,
+    forecast::training_bytes,
     network::Network,
     numbers::short,
     train::RunConfig,
 };
 use std::fs;
 
-/// f32.
-const BYTES_PER_VALUE: u64 = 4;
-
 /// Refuses a training that needs more memory than there is: the system would kill it.
 pub(super) fn check(config: &RunConfig, network: &Network, parts: &Partition) -> Result<(), Failure> {
     let Some(available) = available() else { return Ok(()) };
     let batch = config.settings.batch.min(parts.train.len()) as u64;
-    let need = |batch| forecast(network, &config.executor, batch);
+    let need = |batch| training_bytes(network, &config.executor, batch);
     if config.device != "cpu" || need(batch) <= available {
         return Ok(());
     }
@@ -33,15 +31,6 @@ pub(super) fn check(config: &RunConfig, network: &Network, parts: &Partition) ->
             short(available)
         ),
     ))
-}
-
-/// Bytes of a training step beyond the images: every activation and its gradient, and four values
-/// for each parameter (itself, its gradient, two moments).
-pub(super) fn forecast(network: &Network, executor: &str, batch: u64) -> u64 {
-    // What candle's autograd keeps beside each result: padded inputs, gathered windows, the graph.
-    let copies = if executor == "reference" { 6 } else { 2 };
-    let activations = network.layers.activation_elements().saturating_mul(batch).saturating_mul(copies);
-    activations.saturating_add(4 * network.params()).saturating_mul(BYTES_PER_VALUE)
 }
 
 /// Bytes that this process may still take; `None` where the system does not say.

@@ -1,11 +1,15 @@
 //! `nasgen train --resume`: a training goes on.
 
-use super::{Arguments, Folds, Prepared, build, go, load, memory, report, to_json};
+use super::{
+    Arguments, Folds, Prepared, build, go,
+    images::load,
+    memory, planned,
+    summary::{text_report, to_json},
+};
 use crate::{
     cli::{
         failure::{Failure, Kind},
         output::Output,
-        show::{input_shape, plan},
     },
     data::{Dataset, Partition, SplitFile},
     numbers::grouped,
@@ -32,30 +36,28 @@ pub(super) fn run(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &
 
     let source = SourceText::read(&path.join("model.yaml"))?;
     let spec = ModelSpec::parse(&source, blocks)?;
-    let network = plan(&source, &spec, input_shape(&spec, None))?;
-    let data = load(&config, &network, output)?;
-    if config.kfold.is_some() {
-        if raised.is_some() {
-            return Err(Failure::usage(
-                "--epochs can be raised for a fold, not for a cross-validation: resume its folds",
-            ));
-        }
-        let origins = BTreeMap::new();
-        return Folds { config, origins, spec, network, model: source.text, folder }.run(data, output);
-    }
-    let parts = check_data(&path.join("split.csv"), data, output)?;
-    memory::check(&config, &network, &parts)?;
-    if let Some(epochs) = raised {
+    let network = planned(&source, &spec, &config.settings)?;
+    let data = load(&config, &network, &arguments.downloads, output)?;
+    let raise = |config: &mut RunConfig| -> Result<(), Failure> {
+        let Some(epochs) = raised else { return Ok(()) };
         output.note(&format!(
             "{epochs} epochs instead of {}: the learning rate goes on as in a training of {epochs}",
             config.settings.epochs,
         ));
         config.settings.epochs = epochs;
-        folder.write("config.yaml", &with_epochs(&text.text, epochs))?;
+        Ok(folder.write("config.yaml", &with_epochs(&text.text, epochs))?)
+    };
+    if config.kfold.is_some() {
+        raise(&mut config)?;
+        let origins = BTreeMap::new();
+        return Folds { config, origins, spec, network, model: source.text, folder }.run(data, output);
     }
+    let parts = check_data(&path.join("split.csv"), data, output)?;
+    memory::check(&config, &network, &parts)?;
+    raise(&mut config)?;
     let prepared = Prepared { config, spec, network, parts, folder };
     let summary = go_on(&prepared, checkpoint.as_ref(), output)?;
-    output.result(|| report(&summary, &prepared), || to_json(&summary, &prepared))
+    output.result(|| text_report(&summary, &prepared), || to_json(&summary, &prepared))
 }
 
 /// Trains from a checkpoint on, and says where that is.
@@ -80,6 +82,7 @@ fn refuse_other_settings(arguments: &Arguments) -> Result<(), Failure> {
         ("--run", arguments.run.is_some()),
         ("--split", arguments.split.is_some()),
         ("--subset", arguments.subset.is_some()),
+        ("--init", arguments.init.is_some()),
         ("--kfold", arguments.kfold.is_some()),
     ];
     let others = others.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned());

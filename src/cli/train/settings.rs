@@ -83,6 +83,8 @@ pub(super) struct Settings {
     pub(super) values: TrainSettings,
     /// Of those that are not the default.
     pub(super) origins: BTreeMap<String, Origin>,
+    /// Whether the size of a batch is to be measured.
+    pub(super) automatic_batch: bool,
 }
 
 impl SettingFlags {
@@ -110,7 +112,11 @@ impl SettingFlags {
             layers.put(name, value(name, text), Origin::Set);
         }
         self.given().for_each(|(name, text)| layers.put(name, value(name, text), Origin::Flag));
-        let Layers { values, origins } = layers;
+        let Layers { mut values, origins } = layers;
+        let automatic_batch = values.get("batch").and_then(Value::as_str) == Some("auto");
+        if automatic_batch {
+            values.shift_remove("batch");
+        }
         let values = TrainSettings::parse(&values).map_err(|errors| {
             let line = |error: &nasgen_modules::Error| {
                 let help = error.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
@@ -118,7 +124,7 @@ impl SettingFlags {
             };
             Failure::usage(errors.iter().map(line).collect::<Vec<_>>().join("\nerror: "))
         })?;
-        Ok(Settings { values, origins })
+        Ok(Settings { values, origins, automatic_batch })
     }
 }
 
@@ -145,12 +151,18 @@ fn assignment(text: &str) -> Result<(&str, &str), Failure> {
     Ok((name.strip_prefix("train.").unwrap_or(name), value.trim()))
 }
 
+/// Variables that stand for no setting of a training, without `NASGEN_`: where downloads go, and what is for nasgen's
+/// tests (tests/reporting.rs) and reaches the programs that these start.
+const OTHER_VARIABLES: [&str; 3] = ["CACHE", "REQUIRE", "PYTHON"];
+
 /// What `NASGEN_LR` and the like say; a variable that stands for no setting is an error.
 fn environment() -> Result<Vec<(&'static str, String)>, Failure> {
     let mut found = Vec::new();
     for (variable, text) in std::env::vars_os() {
         let (Some(variable), Some(text)) = (variable.to_str(), text.to_str()) else { continue };
-        let Some(name) = variable.strip_prefix("NASGEN_") else { continue };
+        let Some(name) = variable.strip_prefix("NASGEN_").filter(|name| !OTHER_VARIABLES.contains(name)) else {
+            continue;
+        };
         let name = name.to_lowercase();
         match FLAGS.iter().find(|flag| flag.setting == name) {
             Some(flag) => found.push((flag.setting.as_str(), text.to_owned())),
@@ -166,7 +178,7 @@ fn environment() -> Result<Vec<(&'static str, String)>, Failure> {
 }
 
 /// A flag's text means what it would mean in YAML; a list needs no brackets.
-fn value(name: &str, text: &str) -> Value {
+pub(in crate::cli) fn value(name: &str, text: &str) -> Value {
     let is_list = FLAGS.iter().any(|flag| flag.is_list && flag.setting == name) && !text.starts_with('[');
     let text = if is_list { format!("[{text}]") } else { text.to_owned() };
     let parsed = match text.starts_with(['[', '{']) {

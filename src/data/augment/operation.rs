@@ -23,6 +23,8 @@ pub enum Operation {
     Contrast(f64),
     /// Mixes with the grey image; nothing for grey images.
     Saturation(f64),
+    /// Turns the colours by this share of the circle, -0.5 to 0.5; nothing for grey images.
+    Hue(f64),
     /// Mixes with a smoothed image.
     Sharpness(f64),
     /// Keeps so many of the upper bits, 0 to 8.
@@ -85,6 +87,8 @@ impl Operation {
                 }
             }
             Self::Saturation(_) => {}
+            Self::Hue(turn) if canvas.channels == 3 => hue(canvas, turn as f32),
+            Self::Hue(_) => {}
             Self::Sharpness(factor) => sharpness(canvas, factor),
             Self::Posterize(bits) => {
                 let mask = if bits >= 8 { 255 } else { !(255u8 >> bits) };
@@ -112,7 +116,7 @@ impl Operation {
 
 impl Canvas<'_> {
     fn each(&mut self, change: impl Fn(u8) -> u8) {
-        self.pixels.iter_mut().for_each(|value| *value = change(*value));
+        look_up(self.pixels, change);
     }
 
     fn planes(&mut self) -> impl Iterator<Item = &mut [u8]> {
@@ -127,13 +131,72 @@ impl Canvas<'_> {
         }
         let value = |channel: usize, pixel: usize| f32::from(self.pixels[channel * plane + pixel]);
         let grey = |pixel| value(0, pixel) * 0.2989 + value(1, pixel) * 0.587 + value(2, pixel) * 0.114;
-        (0..plane).map(|pixel| grey(pixel).floor()).collect()
+        // Of what is not negative this is the floor, and no call of a function.
+        (0..plane).map(|pixel| (grey(pixel) as u8).into()).collect()
     }
+}
+
+/// Changes values one by one; there are only 256.
+fn look_up(values: &mut [u8], change: impl Fn(u8) -> u8) {
+    let table: [u8; 256] = std::array::from_fn(|value| change(value as u8));
+    values.iter_mut().for_each(|value| *value = table[usize::from(*value)]);
+}
+
+/// The nearest whole number, of two the even one, for values below 2^22: as `round_ties_even`, which is a
+/// call of a function on processors that need not have an instruction for it.
+fn nearest(value: f32) -> f32 {
+    const NO_ROOM_FOR_FRACTIONS: f32 = 12_582_912.0;
+    (value + NO_ROOM_FOR_FRACTIONS) - NO_ROOM_FOR_FRACTIONS
+}
+
+/// The same for values below 2^51.
+fn nearest_f64(value: f64) -> f64 {
+    const NO_ROOM_FOR_FRACTIONS: f64 = 6_755_399_441_055_744.0;
+    (value + NO_ROOM_FOR_FRACTIONS) - NO_ROOM_FOR_FRACTIONS
 }
 
 /// `factor` of `value`, the rest of `other`, rounded down.
 fn mixed(value: u8, other: f32, factor: f64) -> u8 {
     (f32::from(value) * factor as f32 + other * (1.0 - factor) as f32).clamp(0.0, 255.0) as u8
+}
+
+/// Through hue, saturation and value, in `0.0..=1.0`.
+fn hue(canvas: &mut Canvas<'_>, turn: f32) {
+    let plane = canvas.height * canvas.width;
+    let (red, rest) = canvas.pixels.split_at_mut(plane);
+    let (green, blue) = rest.split_at_mut(plane);
+    for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
+        let [r, g, b] = [*red, *green, *blue].map(|value| f32::from(value) / 255.0);
+        let (most, least) = (r.max(g).max(b), r.min(g).min(b));
+        if most == least {
+            // Grey has no hue.
+            continue;
+        }
+        let [r_from, g_from, b_from] = [r, g, b].map(|value| (most - value) / (most - least));
+        let sixths = if most == r {
+            b_from - g_from
+        } else if most == g {
+            r_from + 2.0 - b_from
+        } else {
+            g_from + 4.0 - r_from
+        };
+        let hue = (sixths * (1.0 / 6.0) + 1.0) % 1.0;
+        let saturation = (most - least) / most;
+        let sixths = (hue + turn).rem_euclid(1.0) * 6.0;
+        let sector = sixths as u8;
+        let (falling, rising) = (saturation * (sixths - f32::from(sector)), 1.0 - saturation);
+        let [down, up, low] = [1.0 - falling, falling + rising, rising].map(|share| (share * most).clamp(0.0, 1.0));
+        let colour = match sector % 6 {
+            0 => [most, up, low],
+            1 => [down, most, low],
+            2 => [low, most, up],
+            3 => [low, down, most],
+            4 => [up, low, most],
+            _ => [most, low, down],
+        };
+        // Each of the 256 values is given an equal share of the range, as torchvision does.
+        [*red, *green, *blue] = colour.map(|value| (value * (256.0 - 1e-3)) as u8);
+    }
 }
 
 /// Each pixel is the nearest one of where the inverse of the map takes its middle.
@@ -150,21 +213,26 @@ fn affine(canvas: &mut Canvas<'_>, angle: f64, translate: [f64; 2], shear: [f64;
     let back = |x: f64, y: f64| (d * x - b * y, -c * x + a * y);
     let before = canvas.pixels.to_vec();
     let plane = canvas.width * canvas.height;
-    for y in 0..canvas.height {
-        for x in 0..canvas.width {
+    // Where each pixel comes from; none is black.
+    let mut sources = vec![usize::MAX; plane];
+    for (y, line) in sources.chunks_exact_mut(canvas.width).enumerate() {
+        for (x, source) in line.iter_mut().enumerate() {
             let from_centre = (
                 x as f64 + 0.5 - width / 2.0 - centre[0] - translate[0],
                 y as f64 + 0.5 - height / 2.0 - centre[1] - translate[1],
             );
             let (x_from, y_from) = back(from_centre.0, from_centre.1);
             // Halves go to the even neighbour.
-            let column = (x_from + centre[0] + width / 2.0 - 0.5).round_ties_even();
-            let row = (y_from + centre[1] + height / 2.0 - 0.5).round_ties_even();
-            let inside = (0.0..width).contains(&column) && (0.0..height).contains(&row);
-            for channel in 0..canvas.channels {
-                let from = channel * plane + row.max(0.0) as usize * canvas.width + column.max(0.0) as usize;
-                canvas.pixels[channel * plane + y * canvas.width + x] = if inside { before[from] } else { 0 };
+            let column = nearest_f64(x_from + centre[0] + width / 2.0 - 0.5);
+            let row = nearest_f64(y_from + centre[1] + height / 2.0 - 0.5);
+            if (0.0..width).contains(&column) && (0.0..height).contains(&row) {
+                *source = (row * width + column) as i64 as usize;
             }
+        }
+    }
+    for (plane, before) in canvas.planes().zip(before.chunks_exact(plane)) {
+        for (value, source) in plane.iter_mut().zip(&sources) {
+            *value = before.get(*source).copied().unwrap_or(0);
         }
     }
 }
@@ -176,14 +244,17 @@ fn sharpness(canvas: &mut Canvas<'_>, factor: f64) {
         return;
     }
     let before = canvas.pixels.to_vec();
+    let mut columns = vec![0u16; width];
     for (plane, before) in canvas.planes().zip(before.chunks_exact(width * height)) {
         for y in 1..height - 1 {
-            for x in 1..width - 1 {
-                let rows = (y - 1..=y + 1).map(|row| &before[row * width + x - 1..=row * width + x + 1]);
-                let sum: u32 = rows.flatten().map(|value| u32::from(*value)).sum();
-                let centre = before[y * width + x];
-                let smooth = ((sum + 4 * u32::from(centre)) as f32 / 13.0).round_ties_even();
-                plane[y * width + x] = mixed(centre, smooth, factor);
+            let [above, middle, below] = [y - 1, y, y + 1].map(|row| &before[row * width..][..width]);
+            for (x, sum) in columns.iter_mut().enumerate() {
+                *sum = u16::from(above[x]) + u16::from(middle[x]) + u16::from(below[x]);
+            }
+            let line = &mut plane[y * width + 1..][..width - 2];
+            for ((value, sums), centre) in line.iter_mut().zip(columns.windows(3)).zip(&middle[1..]) {
+                let sum = sums[0] + sums[1] + sums[2] + 4 * u16::from(*centre);
+                *value = mixed(*centre, nearest(f32::from(sum) / 13.0), factor);
             }
         }
     }
@@ -195,7 +266,7 @@ fn auto_contrast(plane: &mut [u8]) {
         return;
     }
     let scale = f32::from(high - low) * (1.0 / 255.0);
-    plane.iter_mut().for_each(|value| *value = (f32::from(*value - low) / scale).clamp(0.0, 255.0) as u8);
+    look_up(plane, |value| (f32::from(value.saturating_sub(low)) / scale).clamp(0.0, 255.0) as u8);
 }
 
 /// Pillow's scheme.
@@ -223,34 +294,35 @@ fn equalize(plane: &mut [u8]) {
 fn blur(canvas: &mut Canvas<'_>, kernel: usize, sigma: f64) {
     let (width, height) = (canvas.width, canvas.height);
     let half = (kernel / 2) as isize;
-    let weights: Vec<f32> =
+    let mut weights: Vec<f32> =
         (-half..=half).map(|offset| (-0.5 * (offset as f64 / sigma).powi(2)).exp() as f32).collect();
     let sum: f32 = weights.iter().sum();
+    weights.iter_mut().for_each(|weight| *weight /= sum);
     let mirrored = |at: isize, length: usize| {
         let last = length as isize - 1;
         let at = if at < 0 { -at } else { at };
         let at = if at > last { 2 * last - at } else { at };
         at.clamp(0, last) as usize
     };
+    let mut across = vec![0.0f32; width * height];
+    let mut line = vec![0.0f32; width + 2 * half as usize];
     for plane in canvas.pixels.chunks_exact_mut(width * height) {
-        let mut across = vec![0.0f32; plane.len()];
-        for y in 0..height {
-            for x in 0..width {
-                let taps = weights.iter().zip(-half..=half);
-                let value = |(weight, offset): (&f32, isize)| {
-                    weight / sum * f32::from(plane[y * width + mirrored(x as isize + offset, width)])
-                };
-                across[y * width + x] = taps.map(value).sum();
+        for (row, across) in plane.chunks_exact(width).zip(across.chunks_exact_mut(width)) {
+            for (value, at) in line.iter_mut().zip(-half..) {
+                *value = f32::from(row[mirrored(at, width)]);
+            }
+            for (sum, values) in across.iter_mut().zip(line.windows(weights.len())) {
+                *sum = weights.iter().zip(values).map(|(weight, value)| weight * value).sum();
             }
         }
-        for y in 0..height {
-            for x in 0..width {
-                let taps = weights.iter().zip(-half..=half);
-                let value = |(weight, offset): (&f32, isize)| {
-                    weight / sum * across[mirrored(y as isize + offset, height) * width + x]
-                };
-                plane[y * width + x] = taps.map(value).sum::<f32>().round_ties_even().clamp(0.0, 255.0) as u8;
+        for (y, row) in plane.chunks_exact_mut(width).enumerate() {
+            let sums = &mut line[..width];
+            sums.fill(0.0);
+            for (weight, offset) in weights.iter().zip(-half..) {
+                let from = &across[mirrored(y as isize + offset, height) * width..][..width];
+                sums.iter_mut().zip(from).for_each(|(sum, value)| *sum += weight * value);
             }
+            row.iter_mut().zip(sums).for_each(|(value, sum)| *value = nearest(*sum).clamp(0.0, 255.0) as u8);
         }
     }
 }
@@ -260,7 +332,7 @@ fn resized_crop(canvas: &mut Canvas<'_>, [top, left, rows, columns]: [usize; 4])
     let (width, height) = (canvas.width, canvas.height);
     let before = canvas.pixels.to_vec();
     let (across, down) = (taps(columns, width), taps(rows, height));
-    let rounded = |sum: f32| sum.round_ties_even().clamp(0.0, 255.0) as u8;
+    let rounded = |sum: f32| nearest(sum).clamp(0.0, 255.0) as u8;
     let mut narrow = vec![0u8; rows * width];
     for (plane, before) in canvas.planes().zip(before.chunks_exact(width * height)) {
         for (row, line) in narrow.chunks_exact_mut(width).enumerate() {

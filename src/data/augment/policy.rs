@@ -20,7 +20,7 @@ pub struct Policy {
 }
 
 /// One step of a policy.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Mirrored with this probability.
     Flip(f64),
@@ -35,8 +35,9 @@ pub enum Step {
     Translate(f64),
     /// Sheared along each side by up to so many degrees.
     Shear(f64),
-    /// Brightness, contrast and saturation changed by up to these factors.
-    ColourJitter([f64; 3]),
+    /// Brightness, contrast and saturation changed by up to these factors, hue turned by up to this share of
+    /// the circle.
+    ColourJitter([f64; 4]),
     /// Gaussian noise of up to this deviation, as a share of the range of values.
     Noise(f64),
     /// Gaussian blur of up to this deviation, pixels.
@@ -51,10 +52,14 @@ pub enum Step {
     Trivial,
     /// AutoAugment's policy for CIFAR-10.
     AutoAugment,
+    /// All of these steps, or with the rest of this probability none of them.
+    Sometimes(f64, Vec<Self>),
+    /// One of these steps, each as likely.
+    OneOf(Vec<Self>),
 }
 
 /// Names of the steps, with what stands for them without a value.
-const NAMES: [(&str, Option<f64>); 17] = [
+const NAMES: [(&str, Option<f64>); 19] = [
     ("flip", Some(0.5)),
     ("crop", Some(4.0)),
     ("resized_crop", Some(0.5)),
@@ -69,6 +74,8 @@ const NAMES: [(&str, Option<f64>); 17] = [
     ("randaugment", None),
     ("trivial", None),
     ("autoaugment", None),
+    ("sometimes", None),
+    ("one_of", None),
     ("mixup", Some(0.2)),
     ("cutmix", Some(1.0)),
     ("none", None),
@@ -132,6 +139,8 @@ impl Policy {
             "randaugment" => Step::RandAugment(rand_settings(value)?),
             "trivial" => Step::Trivial,
             "autoaugment" => Step::AutoAugment,
+            "sometimes" => sometimes(value)?,
+            "one_of" => Step::OneOf(group(name, value)?),
             "mixup" => {
                 self.mixup = Some(number(0.01, 1.0)?);
                 return Ok(());
@@ -159,10 +168,43 @@ impl Policy {
     }
 }
 
-/// One number for brightness, contrast and saturation, or a map of them.
-fn jitter(value: &Value, number: impl Fn(f64, f64) -> Result<f64, String>) -> Result<[f64; 3], String> {
-    let Value::Object(map) = value else { return Ok([number(0.0, 1.0)?; 3]) };
-    named(map, ["brightness", "contrast", "saturation"], [0.0; 3], 1.0)
+/// `{probability: 0.5, steps: [rotate, {noise: 0.1}]}`
+fn sometimes(value: &Value) -> Result<Step, String> {
+    let wanted = || format!("sometimes: wanted {{probability: 0.5, steps: [rotate, noise]}}, got {value}");
+    let map = value.as_object().ok_or_else(wanted)?;
+    let (Some(probability), Some(steps), 2) = (map.get("probability"), map.get("steps"), map.len()) else {
+        return Err(wanted());
+    };
+    let probability = probability.as_f64().filter(|probability| (0.0..=1.0).contains(probability));
+    let probability = probability.ok_or_else(|| "sometimes: wanted a probability from 0 to 1".to_owned())?;
+    Ok(Step::Sometimes(probability, group("sometimes", steps)?))
+}
+
+/// The steps of a list; mixing is for whole batches and cannot stand in one.
+fn group(name: &str, list: &Value) -> Result<Vec<Step>, String> {
+    let Value::Array(items) = list else { return Err(format!("{name}: wanted a list of steps, got {list}")) };
+    let mut policy = Policy::default();
+    items.iter().try_for_each(|item| policy.add(item)).map_err(|problem| format!("{name}: {problem}"))?;
+    if policy.mixup.is_some() || policy.cutmix.is_some() {
+        return Err(format!("{name}: mixup and cutmix mix images and stand outside of groups"));
+    }
+    if policy.steps.is_empty() {
+        return Err(format!("{name}: wanted at least one step"));
+    }
+    Ok(policy.steps)
+}
+
+/// One number for brightness, contrast and saturation, or a map of them and of hue.
+fn jitter(value: &Value, number: impl Fn(f64, f64) -> Result<f64, String>) -> Result<[f64; 4], String> {
+    let Value::Object(map) = value else {
+        let most = number(0.0, 1.0)?;
+        return Ok([most, most, most, 0.0]);
+    };
+    let most = named(map, ["brightness", "contrast", "saturation", "hue"], [0.0; 4], 1.0)?;
+    if most[3] > 0.5 {
+        return Err(format!("hue: wanted a number from 0 to 0.5, got {}", most[3]));
+    }
+    Ok(most)
 }
 
 /// `{n: 2, m: 9}` as torchvision has it: the magnitude is one of 0 to 30.
@@ -216,10 +258,10 @@ fn timm(text: &str) -> Result<Step, String> {
 }
 
 impl Step {
-    fn apply(self, canvas: &mut Canvas<'_>, draws: &mut Draws) {
+    fn apply(&self, canvas: &mut Canvas<'_>, draws: &mut Draws) {
         let [width, height] = [canvas.width, canvas.height];
         let moved = |angle, translate, shear| Operation::Affine { angle, translate, shear, at_corner: false };
-        let operations = match self {
+        let operations = match *self {
             Self::Flip(probability) => {
                 if draws.chance(probability) {
                     vec![Operation::Flip]
@@ -241,12 +283,17 @@ impl Step {
             }
             Self::Shear(most) => vec![moved(0.0, [0.0; 2], [draws.between(-most, most), draws.between(-most, most)])],
             Self::ColourJitter(most) => {
-                let [brightness, contrast, saturation] = most.map(|most| 1.0 + draws.between(-most, most));
-                vec![
+                let [brightness, contrast, saturation] =
+                    [most[0], most[1], most[2]].map(|most| 1.0 + draws.between(-most, most));
+                let mut changes = vec![
                     Operation::Brightness(brightness),
                     Operation::Contrast(contrast),
                     Operation::Saturation(saturation),
-                ]
+                ];
+                if most[3] > 0.0 {
+                    changes.push(Operation::Hue(draws.between(-most[3], most[3])));
+                }
+                changes
             }
             Self::Noise(most) => {
                 let deviation = draws.between(0.0, most) * 255.0;
@@ -272,6 +319,16 @@ impl Step {
             Self::RandAugment(settings) => rand_augment(settings, [width, height], draws),
             Self::Trivial => trivial_augment(draws),
             Self::AutoAugment => auto_augment([width, height], draws),
+            Self::Sometimes(probability, ref steps) => {
+                if draws.chance(probability) {
+                    steps.iter().for_each(|step| step.apply(canvas, draws));
+                }
+                vec![]
+            }
+            Self::OneOf(ref steps) => {
+                steps[draws.below(steps.len())].apply(canvas, draws);
+                vec![]
+            }
         };
         operations.into_iter().for_each(|operation| operation.apply(canvas));
     }
@@ -358,10 +415,14 @@ mod tests {
         assert_eq!(steps(json!("trivial")), [Step::Trivial]);
         assert_eq!(
             steps(json!(["flip", {"rotate": 20}, {"color_jitter": {"contrast": 0.5}}])),
-            [Step::Flip(0.5), Step::Rotate(20.0), Step::ColourJitter([0.0, 0.5, 0.0]),]
+            [Step::Flip(0.5), Step::Rotate(20.0), Step::ColourJitter([0.0, 0.5, 0.0, 0.0]),]
         );
         assert_eq!(steps(json!("rand-m9-mstd0.5-inc1")), [Step::RandAugment([2.0, 0.9, 0.05, 0.5])]);
         assert_eq!(steps(json!({"randaugment": {"n": 3, "m": 15}})), [Step::RandAugment([3.0, 0.5, 0.0, 1.0])]);
+        assert_eq!(
+            steps(json!([{"sometimes": {"probability": 0.3, "steps": ["flip", {"one_of": ["trivial", "shear"]}]}}])),
+            [Step::Sometimes(0.3, vec![Step::Flip(0.5), Step::OneOf(vec![Step::Trivial, Step::Shear(10.0)])])]
+        );
         let mixing = Policy::parse(&json!([{"mixup": 0.4}, "cutmix"])).unwrap();
         assert_eq!((mixing.mixup, mixing.cutmix, mixing.is_empty()), (Some(0.4), Some(1.0), false));
         assert!(Policy::parse(&json!("none")).unwrap().is_empty() && Policy::parse(&Value::Null).unwrap().is_empty());
@@ -373,6 +434,12 @@ mod tests {
             (json!("rand-m9-x3"), "unknown part `x3`"),
             (json!("rand-m11"), "m from 0 to 10"),
             (json!({"randaugment": {"k": 1}}), "unknown `k`; known: n, m"),
+            (json!({"color_jitter": {"hue": 0.7}}), "hue: wanted a number from 0 to 0.5, got 0.7"),
+            (json!("sometimes"), "sometimes: wanted {probability: 0.5"),
+            (json!({"sometimes": {"probability": 2, "steps": ["flip"]}}), "a probability from 0 to 1"),
+            (json!({"sometimes": {"probability": 1, "steps": ["flop"]}}), "did you mean `flip`?"),
+            (json!({"one_of": ["mixup"]}), "stand outside of groups"),
+            (json!({"one_of": []}), "at least one step"),
         ] {
             let error = Policy::parse(&wrong).unwrap_err();
             assert!(error.contains(message), "{error}");
@@ -409,8 +476,24 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_done_as_often_as_they_should() {
+        let policy = json!([{"sometimes": {"probability": 0.25, "steps": [{"one_of": [{"cutout": 2}, {"crop": 0}]}]}}]);
+        let policy = Policy::parse(&policy).unwrap();
+        let cut = |image| {
+            let mut pixels = vec![9; 64];
+            let mut canvas = Canvas { channels: 1, height: 8, width: 8, pixels: &mut pixels };
+            policy.apply(&mut canvas, &mut Draws::new(0, "policy", 0, image));
+            pixels.contains(&0)
+        };
+        let done = (0..4000).filter(|image| cut(*image)).count();
+        assert!((430..570).contains(&done), "{done} of 4000, wanted an eighth");
+    }
+
+    #[test]
     fn every_step_changes_images_and_keeps_within_them() {
-        for (name, _) in NAMES.iter().filter(|(name, _)| !["none", "mixup", "cutmix"].contains(name)) {
+        for (name, _) in
+            NAMES.iter().filter(|(name, _)| !["none", "mixup", "cutmix", "sometimes", "one_of"].contains(name))
+        {
             let policy = Policy::parse(&json!(name)).unwrap();
             for (channels, height, width) in [(3, 9, 14), (1, 16, 16), (3, 1, 1), (1, 2, 3)] {
                 let original: Vec<u8> = (0..channels * height * width).map(|i| (i * 37 % 256) as u8).collect();

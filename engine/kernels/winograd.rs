@@ -1,0 +1,331 @@
+//! The linear maps of Winograd's F(2×2, 3×3), each for many channels at a time (Lavin and Gray 2016,
+//! arXiv:1509.09308, section 4.1): a 4×4 patch of the input, the 3×3 weights and a 2×2 tile of the output all
+//! become 16 values, one for each of 16 matrix products.
+#![expect(unsafe_code, reason = "kernels take raw pointers; the entry checks that all of them stay inside")]
+
+use crate::{
+    instructions::with_lanes,
+    lanes::{Lanes, load, store},
+};
+
+/// Square tiles of an image, in any order. They may lie partly outside: there they read 0, and nothing is written.
+#[derive(Clone, Debug)]
+pub(crate) struct Tiles {
+    tiles: Vec<Tile>,
+    side: usize,
+    /// Values of a pixel, and of a row of pixels.
+    steps: [usize; 2],
+    /// The end of what they touch.
+    end: usize,
+}
+
+/// One tile.
+#[derive(Clone, Copy, Debug)]
+struct Tile {
+    /// Where its first point lies, or would.
+    first: isize,
+    /// A bit for each point that is inside.
+    inside: u16,
+}
+
+impl Tiles {
+    /// Tiles of `side` × `side` pixels whose first pixels are the (row, column) pairs of `corners`, in an image of
+    /// `height` × `width` pixels with `channels` values each.
+    pub(crate) fn new(
+        [height, width, channels]: [usize; 3],
+        side: usize,
+        corners: impl IntoIterator<Item = [isize; 2]>,
+    ) -> Self {
+        let steps = [channels, width * channels];
+        let mut end = 0;
+        let tile = |[top, left]: [isize; 2]| {
+            let first = top * steps[1] as isize + left * steps[0] as isize;
+            let mut inside = 0;
+            for point in 0..side * side {
+                let (row, column) = (top + (point / side) as isize, left + (point % side) as isize);
+                if (0..height as isize).contains(&row) && (0..width as isize).contains(&column) {
+                    inside |= 1 << point;
+                    end = end.max((row as usize * width + column as usize + 1) * channels);
+                }
+            }
+            Tile { first, inside }
+        };
+        let tiles = corners.into_iter().map(tile).collect();
+        Self { tiles, side, steps, end }
+    }
+
+    /// Number of tiles.
+    pub(crate) fn count(&self) -> usize {
+        self.tiles.len()
+    }
+}
+
+/// Where the values of tiles lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Points<'a> {
+    /// In planes, so many values apart, one for each point of a tile; in each plane one tile after the other.
+    Planes(usize),
+    /// In an image, from this tile on.
+    Image(&'a Tiles, usize),
+}
+
+impl Points<'_> {
+    /// The end of what `tiles` tiles of `side`² points with `channels` values touch.
+    fn end(&self, side: usize, tiles: usize, channels: usize) -> usize {
+        match *self {
+            Self::Planes(distance) => (side * side - 1) * distance + tiles * channels,
+            Self::Image(image, first) => {
+                assert!(first + tiles <= image.count(), "fewer tiles than that");
+                assert!(image.side == side && image.steps[0] == channels, "tiles of another kind");
+                image.end
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tile(&self, index: usize, channels: usize) -> Tile {
+        match *self {
+            Self::Planes(_) => Tile { first: (index * channels) as isize, inside: u16::MAX },
+            Self::Image(image, first) => image.tiles[first + index],
+        }
+    }
+
+    /// Values from a point of a tile to the next one in its row, and in its column.
+    #[inline(always)]
+    fn steps(&self, side: usize) -> [usize; 2] {
+        match *self {
+            Self::Planes(distance) => [distance, side * distance],
+            Self::Image(image, _) => image.steps,
+        }
+    }
+}
+
+/// The mask of a tile of `points` points that are all inside.
+const fn all(points: usize) -> u16 {
+    (((1u32) << points) - 1) as u16
+}
+
+/// What is computed of each tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Map {
+    /// 4×4 pixels of an input → 16: `Bᵀ d B`.
+    Patch,
+    /// 3×3 weights → 16: `G g Gᵀ`.
+    Weights,
+    /// 16 → 2×2 pixels of an output: `Aᵀ m A`.
+    Result,
+    /// The transpose of [`Self::Result`], 2×2 → 16: `A y Aᵀ`.
+    ResultGradient,
+    /// The transpose of [`Self::Weights`], 16 → 3×3: `Gᵀ m G`.
+    WeightsGradient,
+}
+
+impl Map {
+    /// Side of the square that goes in, and of the one that comes out.
+    const fn sides(self) -> [usize; 2] {
+        match self {
+            Self::Patch => [4, 4],
+            Self::Weights => [3, 4],
+            Self::Result => [4, 2],
+            Self::ResultGradient => [2, 4],
+            Self::WeightsGradient => [4, 3],
+        }
+    }
+}
+
+/// Applies a map to `tiles` tiles, to each of `channels` channels by itself.
+pub(crate) struct Transform<'a> {
+    pub(crate) map: Map,
+    pub(crate) tiles: usize,
+    pub(crate) channels: usize,
+    pub(crate) from: &'a [f32],
+    pub(crate) from_points: Points<'a>,
+    pub(crate) to: &'a mut [f32],
+    pub(crate) to_points: Points<'a>,
+    /// Added to what is there.
+    pub(crate) add: bool,
+}
+
+impl Transform<'_> {
+    fn check(&self) {
+        let [from, to] = self.map.sides();
+        let end = self.from_points.end(from, self.tiles, self.channels);
+        assert!(end <= self.from.len(), "what is read ends outside");
+        let end = self.to_points.end(to, self.tiles, self.channels);
+        assert!(end <= self.to.len(), "what is written ends outside");
+    }
+}
+
+with_lanes! {
+    /// Transforms on this thread.
+    fn transform(job: &mut Transform<'_>) {
+        if job.tiles == 0 || job.channels == 0 {
+            return;
+        }
+        job.check();
+    } => transform_with
+}
+
+#[inline(always)]
+unsafe fn transform_with<L: Lanes>(job: &mut Transform<'_>) {
+    // SAFETY: the entry checked every address; the caller has the instructions.
+    unsafe {
+        match job.map {
+            Map::Patch => each_tile::<L, Patch, 4, 4, 16, 16>(job),
+            Map::Weights => each_tile::<L, Weights, 3, 4, 9, 16>(job),
+            Map::Result => each_tile::<L, Result, 4, 2, 16, 4>(job),
+            Map::ResultGradient => each_tile::<L, ResultGradient, 2, 4, 4, 16>(job),
+            Map::WeightsGradient => each_tile::<L, WeightsGradient, 4, 3, 16, 9>(job),
+        }
+    }
+}
+
+/// `N`² = `F` points go in, `M`² = `T` come out.
+#[inline(always)]
+unsafe fn each_tile<L: Lanes, S: Square<F, T>, const N: usize, const M: usize, const F: usize, const T: usize>(
+    job: &mut Transform<'_>,
+) {
+    let (from_steps, to_steps) = (job.from_points.steps(N), job.to_points.steps(M));
+    for tile in 0..job.tiles {
+        let (from, to) = (job.from_points.tile(tile, job.channels), job.to_points.tile(tile, job.channels));
+        let is_whole = from.inside & all(F) == all(F) && to.inside & all(T) == all(T);
+        let mut channel = 0;
+        while channel < job.channels {
+            let count = (job.channels - channel).min(L::COUNT);
+            let from_first = job.from.as_ptr().wrapping_offset(from.first).wrapping_add(channel);
+            let to_first = job.to.as_mut_ptr().wrapping_offset(to.first).wrapping_add(channel);
+            // SAFETY: the entry checked that all points but those outside lie in their slices.
+            unsafe {
+                if is_whole && count == L::COUNT {
+                    let values = S::map(read::<L, N, F, false>(from_first, from_steps, all(F), count));
+                    write::<L, M, T, false>(values, to_first, to_steps, all(T), count, job.add);
+                } else {
+                    let values = S::map(read::<L, N, F, true>(from_first, from_steps, from.inside, count));
+                    write::<L, M, T, true>(values, to_first, to_steps, to.inside, count, job.add);
+                }
+            }
+            channel += count;
+        }
+    }
+}
+
+/// Reads the `T` = `N`² points of a tile that are `inside`; the others are 0.
+#[inline(always)]
+unsafe fn read<L: Lanes, const N: usize, const T: usize, const PART: bool>(
+    first: *const f32,
+    steps: [usize; 2],
+    inside: u16,
+    count: usize,
+) -> [L; T] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut values = [L::zero(); T];
+        for row in 0..N {
+            let start = first.wrapping_add(row * steps[1]);
+            for column in 0..N {
+                let point = row * N + column;
+                let count = if PART { count * (inside as usize >> point & 1) } else { count };
+                values[point] = load::<L, PART>(start.wrapping_add(column * steps[0]), count);
+            }
+        }
+        values
+    }
+}
+
+/// Writes the points of a tile that are `inside`, or adds them to what is there.
+#[inline(always)]
+unsafe fn write<L: Lanes, const N: usize, const T: usize, const PART: bool>(
+    values: [L; T],
+    first: *mut f32,
+    steps: [usize; 2],
+    inside: u16,
+    count: usize,
+    add: bool,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for row in 0..N {
+            let start = first.wrapping_add(row * steps[1]);
+            for column in 0..N {
+                let point = row * N + column;
+                let count = if PART { count * (inside as usize >> point & 1) } else { count };
+                let to = start.wrapping_add(column * steps[0]);
+                let sum = if add { load::<L, PART>(to, count).add(values[point]) } else { values[point] };
+                store::<L, PART>(sum, to, count);
+            }
+        }
+    }
+}
+
+/// A matrix that is multiplied from the left, and its transpose from the right, to a square of `F` values.
+trait Square<const F: usize, const T: usize> {
+    /// # Safety
+    /// As [`Lanes`].
+    unsafe fn map<L: Lanes>(values: [L; F]) -> [L; T];
+}
+
+/// Defines a [`Square`] by the product of its matrix and a column of `$n` values, which gives `$m`. Written
+/// without closures: these would not be compiled for the kernel's instruction set.
+macro_rules! square {
+    ($(#[$attribute:meta])* $name:ident: [$($value:ident),+] $n:literal => $m:literal, $product:expr) => {
+        $(#[$attribute])*
+        struct $name;
+
+        impl Square<{ $n * $n }, { $m * $m }> for $name {
+            #[inline(always)]
+            unsafe fn map<L: Lanes>(values: [L; $n * $n]) -> [L; $m * $m] {
+                // SAFETY: the caller has the instructions.
+                unsafe {
+                    let mut half_way = [[L::zero(); $n]; $m];
+                    for column in 0..$n {
+                        let mut line = [L::zero(); $n];
+                        for row in 0..$n {
+                            line[row] = values[row * $n + column];
+                        }
+                        let [$($value),+] = line;
+                        let product: [L; $m] = $product;
+                        for row in 0..$m {
+                            half_way[row][column] = product[row];
+                        }
+                    }
+                    let mut result = [L::zero(); $m * $m];
+                    for row in 0..$m {
+                        let [$($value),+] = half_way[row];
+                        let product: [L; $m] = $product;
+                        for column in 0..$m {
+                            result[row * $m + column] = product[column];
+                        }
+                    }
+                    result
+                }
+            }
+        }
+    };
+}
+
+square! {
+    /// `Bᵀ`.
+    Patch: [a, b, c, d] 4 => 4, [a.sub(c), b.add(c), c.sub(b), b.sub(d)]
+}
+square! {
+    /// `G`.
+    Weights: [a, b, c] 3 => 4, [a, half(a.add(c)).add(half(b)), half(a.add(c)).sub(half(b)), c]
+}
+square! {
+    /// `Aᵀ`.
+    Result: [a, b, c, d] 4 => 2, [a.add(b).add(c), b.sub(c).sub(d)]
+}
+square! {
+    /// `A`.
+    ResultGradient: [a, b] 2 => 4, [a, a.add(b), a.sub(b), L::zero().sub(b)]
+}
+square! {
+    /// `Gᵀ`.
+    WeightsGradient: [a, b, c, d] 4 => 3, [a.add(half(b.add(c))), half(b.sub(c)), half(b.add(c)).add(d)]
+}
+
+#[inline(always)]
+unsafe fn half<L: Lanes>(value: L) -> L {
+    // SAFETY: the caller has the instructions.
+    unsafe { value.mul_add(L::splat(0.5), L::zero()) }
+}
