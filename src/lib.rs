@@ -19,6 +19,7 @@ pub mod report;
 pub mod search;
 pub mod space;
 pub mod spec;
+pub mod study;
 pub mod tensorboard;
 pub mod train;
 pub mod weights;

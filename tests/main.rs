@@ -46,6 +46,8 @@ mod spaces;
 mod specs;
 /// Which images a training gets.
 mod splitting;
+/// What is said of studies.
+mod studies;
 /// From a spec to a trained network.
 mod training;
 /// Blocks that a spec defines.

@@ -18,6 +18,7 @@ mod report;
 mod sample;
 mod show;
 mod space;
+mod study;
 mod train;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
@@ -49,6 +50,7 @@ const EXAMPLES: &str = "Examples:
   nasgen predict runs/latest photo.jpg           what it says of an image
   nasgen report runs/latest                      its curves, mistakes, network as one page
   nasgen bench cfg.yml --train                   how fast it trains
+  nasgen study best --max-macs 3M --out best.yml the best network that a search found
   nasgen modules InvertedResidualv3              what a block takes
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 data unusable, 4 training diverged,
@@ -66,6 +68,7 @@ enum Command {
     Eval(eval::Arguments),
     Predict(predict::Arguments),
     Report(report::Arguments),
+    Study(study::Arguments),
 }
 
 /// The program with nasgen's own blocks and `more`: the whole of a crate that adds blocks.
@@ -94,6 +97,7 @@ pub fn main_with(more: &[Block]) -> ExitCode {
             Command::Predict(arguments) => predict::run(&arguments, &blocks, &output),
             Command::Report(arguments) => report::run(&arguments, &blocks, &output),
             Command::Space(arguments) => space::run(&arguments, &blocks, &output),
+            Command::Study(arguments) => study::run(&arguments, &output),
             Command::Train(arguments) => train::run(&arguments, &blocks, &output),
         });
     match result {

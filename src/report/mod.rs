@@ -7,6 +7,7 @@ mod lr_chart;
 mod network;
 mod run;
 mod space;
+mod study;
 mod survey;
 
 pub use blocks::{block_details, block_list, layer_details};
@@ -15,4 +16,5 @@ pub use lr_chart::lr_chart;
 pub use network::network_table;
 pub use run::{EpochRow, Measured, RunReport, Setting};
 pub use space::{count_text, space_report};
+pub use study::{best_text, studies_text, study_text};
 pub use survey::survey_text;

@@ -1,5 +1,5 @@
 //! Optuna and nasgen on the same database. Interpreters with Optuna are named by the environment's
-//! `NASGEN_PYTHON`, as `PATH` names folders; without it `python3` is tried.
+//! `NASGEN_OPTUNA`, as `PATH` names folders; without it `python3` is tried.
 
 use crate::databases::{self, Database};
 use nasgen_modules::Distribution;
@@ -14,7 +14,7 @@ const LEASE: Duration = Duration::from_secs(1000);
 fn interpreters() -> &'static [String] {
     static FOUND: OnceLock<Vec<String>> = OnceLock::new();
     FOUND.get_or_init(|| {
-        let named = std::env::var("NASGEN_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let named = std::env::var("NASGEN_OPTUNA").unwrap_or_else(|_| "python3".to_owned());
         let has_optuna = |python: &&str| {
             let answer = Command::new(python).args(["-c", "import optuna, plotly, psycopg2, pymysql"]).output();
             answer.is_ok_and(|answer| answer.status.success())
