@@ -17,10 +17,10 @@ use std::{
 const EDGES: [&str; 6] = ["e1", "e2", "e3", "e4", "e5", "e6"];
 const OPERATIONS: [&str; 5] = ["skip_connect", "none", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"];
 /// Columns of validation accuracies, and the accuracy from which on a network counts for the hypervolume.
-pub const COLUMNS: [(&str, f64); 2] = [("val_c10", 80.0), ("val_in16", 25.0)];
+pub(crate) const COLUMNS: [(&str, f64); 2] = [("val_c10", 80.0), ("val_in16", 25.0)];
 
 /// The table.
-pub struct Table {
+pub(crate) struct Table {
     rows: HashMap<[String; 6], usize>,
     params: Vec<f64>,
     flops: Vec<f64>,
@@ -29,7 +29,7 @@ pub struct Table {
 
 impl Table {
     /// Reads the table as published here: gzipped CSV with a header.
-    pub fn read(path: &Path) -> io::Result<Self> {
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let mut text = String::new();
         GzDecoder::new(File::open(path)?).read_to_string(&mut text)?;
         let mut lines = text.lines();
@@ -62,12 +62,12 @@ impl Table {
     }
 
     /// The best accuracy of `cells` in column `column`.
-    pub fn best(&self, column: usize, cells: &[usize]) -> f64 {
+    pub(crate) fn best(&self, column: usize, cells: &[usize]) -> f64 {
         cells.iter().map(|cell| self.accuracies[column][*cell]).fold(0.0, f64::max)
     }
 
     /// The volume that `cells` dominate, of that of all cells: accuracy against the logarithm of multiply-adds.
-    pub fn volume_share(&self, column: usize, cells: &[usize]) -> f64 {
+    pub(crate) fn volume_share(&self, column: usize, cells: &[usize]) -> f64 {
         let most = self.flops.iter().copied().fold(0.0, f64::max);
         let reference = [-COLUMNS[column].1, most.ln() + 1e-9];
         let point = |cell: &usize| [-self.accuracies[column][*cell], self.flops[*cell].ln()];
@@ -77,7 +77,7 @@ impl Table {
     }
 
     /// The cells that `sampler` tries, by row: accuracy alone, or against multiply-adds.
-    pub fn run(&self, sampler: &dyn Sampler, column: usize, with_costs: bool, trials: u64) -> Vec<usize> {
+    pub(crate) fn run(&self, sampler: &dyn Sampler, column: usize, with_costs: bool, trials: u64) -> Vec<usize> {
         let accuracy = Objective { name: "accuracy".into(), direction: Direction::Maximize, known: false };
         let macs = Objective { name: "macs".into(), direction: Direction::Minimize, known: true };
         let objectives = if with_costs { vec![accuracy, macs] } else { vec![accuracy] };
