@@ -21,7 +21,7 @@ const REDUCTIONS: [(&str, f64); 4] =
 const NOISE: f64 = 0.003;
 
 /// The accuracy of a network with these draws, parameters and multiply-adds.
-pub fn accuracy(draws: &[Param], params: f64, macs: f64) -> f64 {
+pub(crate) fn accuracy(draws: &[Param], params: f64, macs: f64) -> f64 {
     let find = |name: &str| draws.iter().find(|draw| draw.name == name).map(|draw| &draw.value);
     let number = |name: &str| find(name).and_then(Value::as_f64);
     let text = |name: &str| find(name).and_then(Value::as_str).unwrap_or_default();

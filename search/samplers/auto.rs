@@ -30,7 +30,7 @@ const ROUNDS: usize = 3;
 /// training enter exactly. Candidates are edits of one draw of the best networks, edits of those that promise most,
 /// and random networks; none was trained before.
 ///
-/// Values enter as normal scores of their ranks, gains count in the objective's own unit. Trials that were stopped
+/// Values enter, and gains count, as normal scores of their ranks. Trials that were stopped
 /// early count as what complete ones of the same standing at that step came to, with more noise; running ones as
 /// what is expected of them. At first networks are random, spread over the costs.
 struct Auto {
@@ -40,8 +40,8 @@ struct Auto {
 
 #[derive(Deserialize, Serialize)]
 struct AutoSettings {
-    /// Trials before the model decides.
-    n_startup_trials: usize,
+    /// Trials before the model decides; `null` is 10 with one objective and 20 with several.
+    n_startup_trials: Option<usize>,
     /// Networks that are looked at for each one that is trained.
     n_candidates: usize,
     /// Of how many of the best networks neighbours are looked at; of several objectives the front is added.
@@ -50,13 +50,13 @@ struct AutoSettings {
 
 impl Default for AutoSettings {
     fn default() -> Self {
-        Self { n_startup_trials: 10, n_candidates: 160, n_parents: 5 }
+        Self { n_startup_trials: None, n_candidates: 200, n_parents: 5 }
     }
 }
 
 impl Settings for AutoSettings {
     fn problem(&self) -> Option<String> {
-        at_least("n_startup_trials", self.n_startup_trials as f64, 2.0)
+        at_least("n_startup_trials", self.n_startup_trials.unwrap_or(10) as f64, 2.0)
             .or_else(|| at_least("n_candidates", self.n_candidates as f64, 1.0))
             .or_else(|| at_least("n_parents", self.n_parents as f64, 1.0))
     }
@@ -75,7 +75,8 @@ impl Sampler for Auto {
         let mut chance = chance_of(self.seed, number);
         let attempts = Attempts::new(history, number, space);
         let (ended, running) = ended_and_running(history, number);
-        if ended.len() < self.settings.n_startup_trials {
+        let usual = if history.objectives.len() == 1 { 10 } else { 20 };
+        if ended.len() < self.settings.n_startup_trials.unwrap_or(usual) {
             return self.spread(history, ended.len() + running.len(), attempts, chance);
         }
         let learnt = learnt(history, &ended, &mut chance);
