@@ -9,11 +9,15 @@
 mod augmenting;
 /// Tables over every block: what each gets tested for free.
 mod blocks;
+/// The loop of a worker.
+mod driving;
 /// The engine against the reference.
 mod engine;
 /// Measures, and what trained networks say.
 mod evaluating;
 mod exact;
+/// Networks that other programs run.
+mod exporting;
 /// What must not lose data.
 mod faults;
 /// Committed expected outputs.
@@ -28,6 +32,8 @@ mod program;
 mod resume;
 /// What a space gives.
 mod sampling;
+/// `nasgen search`.
+mod searching;
 /// What the shipped spaces give, and what is said of a space.
 mod spaces;
 /// What a spec may say.

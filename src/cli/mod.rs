@@ -6,6 +6,7 @@ mod check;
 mod classifier;
 mod device;
 mod eval;
+mod export;
 mod failure;
 mod interrupt;
 mod modules;
@@ -13,6 +14,7 @@ mod output;
 mod predict;
 mod progress;
 mod sample;
+mod search;
 mod show;
 mod space;
 mod train;
@@ -37,6 +39,7 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   nasgen sample --max-macs 3M --out cfg.yml      draw a network
   nasgen space my_space.yml                      how many networks a space holds
+  nasgen search                                  find a good network in ten minutes
   nasgen show cfg.yml                            its layers, parameters and MACs
   nasgen train cfg.yml                           train it on the built-in images
   nasgen train cfg.yml --data photos             … on a folder of class folders
@@ -56,10 +59,12 @@ enum Command {
     Show(show::Arguments),
     Modules(modules::Arguments),
     Sample(sample::Arguments),
+    Search(Box<search::Arguments>),
     Space(space::Arguments),
     Train(Box<train::Arguments>),
     Check(check::Arguments),
     Eval(eval::Arguments),
+    Export(export::Arguments),
     Predict(predict::Arguments),
 }
 
@@ -84,8 +89,10 @@ pub fn main_with(more: &[Block]) -> ExitCode {
             Command::Show(arguments) => show::run(&arguments, &blocks, &output),
             Command::Modules(arguments) => modules::run(&arguments, &blocks, &output),
             Command::Sample(arguments) => sample::run(&arguments, &blocks, &output),
+            Command::Search(arguments) => search::run(&arguments, &blocks, &output),
             Command::Check(arguments) => check::run(&arguments, &output),
             Command::Eval(arguments) => eval::run(&arguments, &blocks, &output),
+            Command::Export(arguments) => export::run(&arguments, &blocks, &output),
             Command::Predict(arguments) => predict::run(&arguments, &blocks, &output),
             Command::Space(arguments) => space::run(&arguments, &blocks, &output),
             Command::Train(arguments) => train::run(&arguments, &blocks, &output),

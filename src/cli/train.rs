@@ -11,9 +11,12 @@ mod resume;
 mod settings;
 mod summary;
 
+pub(super) use build::identity as build_identity;
 pub(super) use executors::{ExecutorName, executor, executor_failure, note_reference};
-pub(super) use images::sides;
-pub(super) use settings::value as setting;
+pub(super) use images::{check_batch, partition, sides, subset};
+pub(super) use memory::check as check_memory;
+pub(super) use settings::{SettingFlags, value as setting};
+pub(super) use summary::quoted;
 
 use super::{
     device,
@@ -37,10 +40,9 @@ use clap::ValueEnum;
 use configuration::{SettingsFile, effective};
 use failures::{diverged, stopped};
 use folds::Folds;
-use images::{check_batch, load, partition};
+use images::load;
 use nasgen_modules::Blocks;
 use serde_json::json;
-use settings::SettingFlags;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -124,12 +126,37 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
 }
 
 /// A training before its first step, or before its next.
-struct Prepared {
-    config: RunConfig,
-    spec: ModelSpec,
-    network: Network,
-    parts: Partition,
-    folder: RunFolder,
+pub(super) struct Prepared {
+    pub(super) config: RunConfig,
+    pub(super) spec: ModelSpec,
+    pub(super) network: Network,
+    pub(super) parts: Partition,
+    pub(super) folder: RunFolder,
+}
+
+impl Prepared {
+    /// What its weights files say about themselves.
+    pub(super) fn description(&self, normalisation: &Normalisation) -> Result<Description, Failure> {
+        Ok(Description {
+            format: 1,
+            nasgen: env!("CARGO_PKG_VERSION").into(),
+            spec: self.spec.to_yaml(),
+            classes: self.parts.classes.clone(),
+            input: sides(&self.network)?,
+            mean: normalisation.mean.clone(),
+            deviation: normalisation.deviation.clone(),
+            fit: self.config.fit.to_string(),
+        })
+    }
+
+    /// What runs it, with the weights that training begins with.
+    pub(super) fn executor(&self) -> Result<Box<dyn Executor>, Failure> {
+        let (settings, network) = (&self.config.settings, &self.network);
+        let device = device::open(&self.config.device)?;
+        let weights = Weights::initial(&network.layers, settings.seed);
+        let name = ExecutorName::from_str(&self.config.executor, false).map_err(Failure::usage)?;
+        executor(Some(name), network, &weights, OptimizerRule::of(settings), settings.seed, &device)
+    }
 }
 
 fn begin(
@@ -177,7 +204,7 @@ fn begin(
 }
 
 /// The files that a resume needs.
-fn write_settings(
+pub(super) fn write_settings(
     folder: &RunFolder,
     model: &str,
     parts: &Partition,
@@ -196,25 +223,10 @@ fn go(
     from: Option<&Checkpoint>,
     output: &Output,
 ) -> Result<(Summary, Box<dyn Executor>), Failure> {
-    let Prepared { config, spec, network, parts, folder } = prepared;
-    let device = device::open(&config.device)?;
+    let Prepared { config, parts, folder, .. } = prepared;
     let normalisation = Normalisation::of(&parts.train);
-    let description = Description {
-        format: 1,
-        nasgen: env!("CARGO_PKG_VERSION").into(),
-        spec: spec.to_yaml(),
-        classes: parts.classes.clone(),
-        input: sides(network)?,
-        mean: normalisation.mean.clone(),
-        deviation: normalisation.deviation.clone(),
-        fit: config.fit.to_string(),
-    };
-    let metadata = json!(description);
-    let weights = Weights::initial(&network.layers, config.settings.seed);
-    let rule = OptimizerRule::of(&config.settings);
-    let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
-    let mut executor = executor(Some(name), network, &weights, rule, config.settings.seed, &device)?;
-    drop(weights);
+    let metadata = json!(prepared.description(&normalisation)?);
+    let mut executor = prepared.executor()?;
 
     if from.is_none() {
         let seen = preview(&parts.train, &train::augmentation(&config.settings), config.settings.seed);
