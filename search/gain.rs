@@ -109,12 +109,14 @@ impl Gain {
             limits: Vec::new(),
             costs_are_positive,
         };
-        let finite: Vec<&Vec<f64>> = losses.iter().filter(|losses| losses.iter().all(|loss| loss.is_finite())).collect();
+        let finite: Vec<&Vec<f64>> =
+            losses.iter().filter(|losses| losses.iter().all(|loss| loss.is_finite())).collect();
         let costs: Vec<Vec<f64>> = finite.iter().map(|losses| gain.costs_of(losses)).collect();
         let values: Vec<Vec<f64>> =
             finite.iter().map(|losses| gain.modelled.iter().map(|place| -losses[*place]).collect()).collect();
         let least = |rows: &[Vec<f64>], place: usize| rows.iter().map(|row| row[place]).fold(f64::INFINITY, f64::min);
-        let most = |rows: &[Vec<f64>], place: usize| rows.iter().map(|row| row[place]).fold(f64::NEG_INFINITY, f64::max);
+        let most =
+            |rows: &[Vec<f64>], place: usize| rows.iter().map(|row| row[place]).fold(f64::NEG_INFINITY, f64::max);
         gain.worst = (0..gain.modelled.len()).map(|place| least(&values, place)).collect();
         gain.limits = (0..gain.known.len())
             .map(|place| {
@@ -130,7 +132,9 @@ impl Gain {
 
     /// Costs in logarithms where they can be: a tenth less is as good for a small network as for a large one.
     fn costs_of(&self, losses: &[f64]) -> Vec<f64> {
-        let scaled = |(place, positive): (&usize, &bool)| if *positive { log(losses[*place].max(1e-300)) } else { losses[*place] };
+        let scaled = |(place, positive): (&usize, &bool)| {
+            if *positive { log(losses[*place].max(1e-300)) } else { losses[*place] }
+        };
         self.known.iter().zip(&self.costs_are_positive).map(scaled).collect()
     }
 
@@ -165,7 +169,8 @@ impl Gain {
             edges.push(at);
         }
         let best_within = |corner: &[f64]| {
-            let reached = self.front.iter().filter(|(_, costs)| costs.iter().zip(corner).all(|(own, edge)| own <= edge));
+            let reached =
+                self.front.iter().filter(|(_, costs)| costs.iter().zip(corner).all(|(own, edge)| own <= edge));
             reached.map(|(values, _)| values[0]).fold(self.worst[0], f64::max)
         };
         match &edges[..] {
@@ -185,7 +190,8 @@ impl Gain {
     fn over_grid(&self, scores: &[(f64, f64)], costs: &[f64]) -> f64 {
         // Middles of sevenths of the normal distribution.
         const QUANTILES: [f64; 7] = [-1.4652, -0.7916, -0.3661, 0.0, 0.3661, 0.7916, 1.4652];
-        let point = |values: &[f64], costs: &[f64]| values.iter().map(|value| -value).chain(costs.iter().copied()).collect();
+        let point =
+            |values: &[f64], costs: &[f64]| values.iter().map(|value| -value).chain(costs.iter().copied()).collect();
         let front: Vec<Vec<f64>> = self.front.iter().map(|(values, costs)| point(values, costs)).collect();
         let reference: Vec<f64> = self.worst.iter().map(|value| -value).chain(self.limits.iter().copied()).collect();
         let before = pareto::hypervolume(&front, &reference);

@@ -11,6 +11,7 @@ mod encoding;
 mod fixtures;
 mod gain;
 mod history;
+mod importance;
 mod normal;
 mod objective;
 pub mod pareto;
@@ -26,6 +27,7 @@ mod surrogate;
 mod trial;
 
 pub use history::History;
+pub use importance::importances;
 pub use objective::{Direction, Objective};
 pub use pruner::{Pruner, PrunerKind, Verdict, pruner, pruners};
 pub use random::{RandomDraw, random_value, weighted_index};

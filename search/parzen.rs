@@ -4,7 +4,7 @@
 use crate::normal::{log_density, log_mass_between, quantile_between};
 use libm::{exp, log};
 use nasgen_modules::{Distribution, chance::Chance};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 /// The weight of the kernel over the whole range, against 1 for a trial.
 const PRIOR_WEIGHT: f64 = 1.0;
@@ -128,7 +128,7 @@ impl Parzen {
 
     /// The logarithm of the density at each of `points`.
     pub(crate) fn log_densities(&self, points: &[Vec<f64>]) -> Vec<f64> {
-        let mut known: Vec<BTreeMap<u64, Vec<f64>>> = vec![BTreeMap::new(); self.dimensions.len()];
+        let mut known: Vec<HashMap<u64, Vec<f64>>> = vec![HashMap::new(); self.dimensions.len()];
         let mut sums = vec![0.0; self.log_weights.len()];
         let mut density_at = |point: &Vec<f64>| {
             sums.copy_from_slice(&self.log_weights);
@@ -206,7 +206,7 @@ impl Numeric {
         means.push(0.5 * (low + high));
         deviations.push(high - low);
 
-        let mut places: BTreeMap<(u64, u64), usize> = BTreeMap::new();
+        let mut places: HashMap<(u64, u64), usize> = HashMap::new();
         let mut kinds = Vec::new();
         let mut distinct = Vec::new();
         for kernel in 0..means.len() {

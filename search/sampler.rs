@@ -216,3 +216,312 @@ fn text_of(params: &[crate::Param]) -> String {
     draws.sort_unstable();
     draws.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Direction, Objective, Param, State, fixtures::empty_trial};
+    use nasgen_modules::Distribution;
+    use serde_json::json;
+    use std::collections::BTreeSet;
+
+    /// A space like those of networks: what is drawn depends on what was, some values are ruled out, and some
+    /// networks cost too much.
+    struct Toy {
+        limit: f64,
+        objectives: Vec<Objective>,
+    }
+
+    impl Toy {
+        fn new(names: &[(&str, Direction, bool)], limit: f64) -> Self {
+            let objective = |(name, direction, known): &(&str, Direction, bool)| Objective {
+                name: (*name).to_owned(),
+                direction: *direction,
+                known: *known,
+            };
+            Self { limit, objectives: names.iter().map(objective).collect() }
+        }
+
+        fn accuracy(limit: f64) -> Self {
+            Self::new(&[("accuracy", Direction::Maximize, false)], limit)
+        }
+
+        fn with_costs(limit: f64) -> Self {
+            Self::new(&[("accuracy", Direction::Maximize, false), ("params", Direction::Minimize, true)], limit)
+        }
+
+        fn train(&self, number: u64, candidate: &Candidate) -> Trial {
+            let of = |name: &str| candidate.params.iter().find(|param| param.name.ends_with(name));
+            let number_of = |name: &str| of(name).and_then(|param| param.value.as_f64()).unwrap_or(0.0);
+            let block = |name: &str| f64::from(u8::from(of("nc").is_some_and(|param| param.value == name)));
+            let accuracy =
+                block("Conv") + 0.1 * number_of("n") + 0.02 * number_of("out") - number_of("lr").log10().abs();
+            let values = self.objectives.iter().zip(&candidate.known).map(|(objective, known)| {
+                known.unwrap_or(if objective.name == "accuracy" { accuracy } else { -accuracy * accuracy })
+            });
+            let mut trial = empty_trial(number, State::Complete);
+            trial.values = values.collect();
+            trial.system = candidate.attributes();
+            trial.params = candidate.params.clone();
+            trial
+        }
+
+        fn history<'a>(&'a self, trials: &'a [Trial]) -> History<'a> {
+            History { study: "toy", objectives: &self.objectives, trials }
+        }
+    }
+
+    impl SearchSpace for Toy {
+        fn candidate(&self, draw: &mut dyn Draw) -> Result<Candidate, Rejection> {
+            let mut params = Vec::new();
+            let mut ask = |name: String, distribution: Distribution, factors: Option<&[f64]>| {
+                let value =
+                    draw.draw_among(&name, &distribution, factors).map_err(|e| Rejection::Invalid(format!("{e:?}")))?;
+                let index =
+                    distribution.index_of(&value).ok_or_else(|| Rejection::Invalid(format!("{name}: {value}")))?;
+                if factors.is_some_and(|factors| factors[index as usize] == 0.0) {
+                    return Err(Rejection::Invalid(format!("{name}: {value} is ruled out")));
+                }
+                params.push(Param { name, distribution, value: value.clone() });
+                Ok(value)
+            };
+            let choice = |values: &[&str]| Distribution::Choice(values.iter().map(|value| json!(value)).collect());
+            let mut cost = 1.0;
+            let mut before = String::new();
+            ask("lr".into(), Distribution::Float { low: 1e-4, high: 1e-1, step: None, log: true }, None)?;
+            for stage in 1..=3 {
+                // No stage repeats the one before.
+                let blocks = ["Conv", "DWConv", "MBConv"];
+                let factors = blocks.map(|block| f64::from(u8::from(block != before)));
+                let block = ask(format!("s{stage}.nc"), choice(&blocks), Some(&factors))?;
+                before = block.as_str().unwrap().to_owned();
+                let n = ask(format!("s{stage}.n"), Distribution::Int { low: 1, high: 5, step: 1, log: false }, None)?;
+                let out = Distribution::Int { low: 8, high: 64, step: 8, log: false };
+                let out = ask(format!("s{stage}.nc.{before}.out"), out, None)?;
+                let factor = match before.as_str() {
+                    "MBConv" => {
+                        let expansion = Distribution::Int { low: 1, high: 6, step: 1, log: true };
+                        ask(format!("s{stage}.nc.MBConv.expansion"), expansion, None)?.as_f64().unwrap()
+                    }
+                    "Conv" => 9.0,
+                    _ => 1.0,
+                };
+                cost += n.as_f64().unwrap() * out.as_f64().unwrap() * factor;
+            }
+            if cost > self.limit {
+                return Err(Rejection::OverBudget {
+                    reason: format!("{cost} of {}", self.limit),
+                    excess: cost / self.limit,
+                });
+            }
+            let known = |objective: &Objective| objective.known.then_some(cost);
+            Ok(Candidate {
+                known: self.objectives.iter().map(known).collect(),
+                identity: json!(
+                    params.iter().map(|param| [json!(param.name), param.value.clone()]).collect::<Vec<_>>()
+                )
+                .to_string(),
+                costs: vec![("params".into(), cost)],
+                params,
+            })
+        }
+    }
+
+    fn run(name: &str, space: &Toy, seed: u64, count: u64) -> Vec<Trial> {
+        let sampler = sampler(name, seed, &Map::new()).unwrap();
+        let mut trials: Vec<Trial> = Vec::new();
+        for number in 0..count {
+            let candidate =
+                sampler.suggest(space.history(&trials), number, space).unwrap_or_else(|e| panic!("{name}: {e}"));
+            trials.push(space.train(number, &candidate));
+        }
+        trials
+    }
+
+    #[test]
+    fn every_sampler_keeps_the_budget_repeats_nothing_and_repeats_itself() {
+        for kind in samplers() {
+            for space in [Toy::accuracy(800.0), Toy::with_costs(800.0)] {
+                let trials = run(kind.name, &space, 1, 60);
+                let identities: BTreeSet<&str> = trials.iter().filter_map(Trial::identity).collect();
+                assert_eq!(identities.len(), 60, "{} trains a network twice", kind.name);
+                let again = run(kind.name, &space, 1, 60);
+                assert!(trials == again, "{} differs with the same seed", kind.name);
+                if kind.name != "grid" {
+                    assert!(trials != run(kind.name, &space, 2, 60), "{} has one seed", kind.name);
+                }
+            }
+        }
+    }
+
+    /// What is asked again, as after a crash, is answered alike, whether the row is there or not.
+    #[test]
+    fn the_own_row_and_a_waiting_one_change_nothing_that_is_learnt() {
+        for kind in samplers().iter().filter(|kind| kind.name != "grid") {
+            let space = Toy::with_costs(800.0);
+            let mut trials = run(kind.name, &space, 3, 40);
+            let sampler = kind.sampler(3, &Map::new()).unwrap();
+            let first = sampler.suggest(space.history(&trials), 40, &space).unwrap();
+            trials.push(Trial {
+                params: first.params.clone(),
+                system: first.attributes(),
+                ..empty_trial(40, State::Running)
+            });
+            assert_eq!(sampler.suggest(space.history(&trials), 40, &space).unwrap(), first, "{}", kind.name);
+            let next = sampler.suggest(space.history(&trials), 41, &space).unwrap();
+            assert_ne!(next.identity, first.identity, "{} gives two workers the same network", kind.name);
+        }
+    }
+
+    #[test]
+    fn every_sampler_stands_trials_of_every_state() {
+        for kind in samplers() {
+            for space in [Toy::accuracy(800.0), Toy::with_costs(800.0)] {
+                let mut trials = run("random", &space, 5, 60);
+                for trial in &mut trials {
+                    match trial.number % 6 {
+                        0 => trial.state = State::Fail,
+                        1 => trial.state = State::Running,
+                        2 => (trial.state, trial.paused) = (State::Running, true),
+                        3 => trial.state = State::Pruned,
+                        4 => drop(trial.system.insert("constraints".into(), json!([0.5]))),
+                        _ => {}
+                    }
+                    if trial.state != State::Complete {
+                        trial.values.clear();
+                        trial.reports = vec![(1, 0.1), (2, if trial.number % 5 == 0 { f64::NAN } else { 0.2 })];
+                    } else if trial.number == 5 {
+                        trial.values[0] = f64::NEG_INFINITY;
+                    }
+                }
+                trials[3].system.clear();
+                let sampler = kind.sampler(0, &Map::new()).unwrap();
+                for number in 60..70 {
+                    sampler
+                        .suggest(space.history(&trials), number, &space)
+                        .unwrap_or_else(|e| panic!("{}: {e}", kind.name));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn those_that_learn_beat_those_that_do_not() {
+        let best = |name: &str| {
+            let of_seed = |seed: u64| {
+                let trials = run(name, &Toy::accuracy(700.0), seed, 60);
+                trials.iter().map(|trial| trial.values[0]).fold(f64::NEG_INFINITY, f64::max)
+            };
+            (0..6).map(of_seed).sum::<f64>() / 6.0
+        };
+        let random = best("random");
+        for name in ["auto", "tpe", "evolution", "local"] {
+            let reached = best(name);
+            assert!(reached > random + 0.1, "{name} reaches {reached}, random {random}");
+        }
+    }
+
+    #[test]
+    fn a_budget_that_nothing_keeps_and_a_space_that_is_used_up_are_told_apart() {
+        for kind in samplers() {
+            let sampler = kind.sampler(0, &Map::new()).unwrap();
+            let space = Toy::accuracy(3.0);
+            match sampler.suggest(space.history(&[]), 0, &space) {
+                Err(NoCandidate::Infeasible { reason, .. }) => {
+                    assert!(reason.contains("of 3"), "{}: {reason}", kind.name)
+                }
+                other => panic!("{}: {other:?}", kind.name),
+            }
+            let objectives = Toy::accuracy(1.0).objectives;
+            let mut trials: Vec<Trial> = Vec::new();
+            for number in 0..3 {
+                let history = History { study: "coin", objectives: &objectives, trials: &trials };
+                match sampler.suggest(history, number, &Coin) {
+                    Ok(candidate) => trials.push(Trial {
+                        values: vec![number as f64],
+                        system: candidate.attributes(),
+                        params: candidate.params,
+                        ..empty_trial(number, State::Complete)
+                    }),
+                    Err(problem) => assert_eq!((number, problem), (2, NoCandidate::Exhausted), "{}", kind.name),
+                }
+            }
+            assert_eq!(trials.len(), 2, "{}", kind.name);
+        }
+    }
+
+    struct Coin;
+
+    impl SearchSpace for Coin {
+        fn candidate(&self, draw: &mut dyn Draw) -> Result<Candidate, Rejection> {
+            let distribution = Distribution::Choice(vec![json!("heads"), json!("tails")]);
+            let value = draw.draw("side", &distribution).map_err(|e| Rejection::Invalid(format!("{e:?}")))?;
+            let identity = value.to_string();
+            let params = vec![Param { name: "side".into(), distribution, value }];
+            Ok(Candidate { params, known: vec![None], identity, costs: Vec::new() })
+        }
+    }
+
+    #[test]
+    fn the_grid_comes_to_every_point_once() {
+        struct Dice;
+        impl SearchSpace for Dice {
+            fn candidate(&self, draw: &mut dyn Draw) -> Result<Candidate, Rejection> {
+                let failed = |e: nasgen_modules::Error| Rejection::Invalid(format!("{e:?}"));
+                let die = Distribution::Int { low: 1, high: 3, step: 1, log: false };
+                let first = draw.draw("first", &die).map_err(failed)?;
+                let mut params = vec![Param { name: "first".into(), distribution: die.clone(), value: first.clone() }];
+                if first != 2 {
+                    // The second is above the first, if there is one.
+                    let factors =
+                        [1, 2, 3].map(|side| f64::from(u8::from(first == 3 || side > first.as_i64().unwrap())));
+                    let value = draw.draw_among("second", &die, Some(&factors)).map_err(failed)?;
+                    params.push(Param { name: "second".into(), distribution: die, value });
+                }
+                let identity = text_of(&params);
+                Ok(Candidate { params, known: vec![None], identity, costs: Vec::new() })
+            }
+        }
+        let objectives = Toy::accuracy(1.0).objectives;
+        let sampler = sampler("grid", 0, &Map::new()).unwrap();
+        let mut points = Vec::new();
+        let mut trials: Vec<Trial> = Vec::new();
+        while let Ok(candidate) =
+            sampler.suggest(History { study: "", objectives: &objectives, trials: &trials }, trials.len() as u64, &Dice)
+        {
+            points.push(candidate.params.iter().map(|param| param.value.to_string()).collect::<String>());
+            trials.push(Trial {
+                system: candidate.attributes(),
+                params: candidate.params,
+                ..empty_trial(trials.len() as u64, State::Complete)
+            });
+        }
+        assert_eq!(points, ["12", "13", "2", "31", "32", "33"]);
+    }
+
+    /// Milliseconds that this thread has run; those in which others did are not counted.
+    fn processor_ms() -> f64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e6
+    }
+
+    /// The time that asking takes after many trials, in an optimised build; run with `--ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn asking_after_many_trials() {
+        for space in [Toy::accuracy(1e9), Toy::with_costs(1e9)] {
+            let mut draw = RandomDraw::new(Chance::new(0, "test", 0));
+            let trial = |number: u64| space.train(number, &space.candidate(&mut draw).unwrap());
+            let trials: Vec<Trial> = (0..10_000).map(trial).collect();
+            for kind in samplers() {
+                let sampler = kind.sampler(0, &Map::new()).unwrap();
+                let start = processor_ms();
+                for number in 10_000..10_010 {
+                    sampler.suggest(space.history(&trials), number, &space).unwrap();
+                }
+                let each = (processor_ms() - start) / 10.0;
+                eprintln!("{} objectives, {}: {each:.1} ms", space.objectives.len(), kind.name);
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Which trials are better than which.
 
 use crate::{History, State, Trial, pareto};
+use std::cmp::Ordering;
 
 /// What a trial is to a sampler that learns from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,11 @@ pub(crate) fn informative(history: History<'_>, number: u64) -> Vec<&Trial> {
     others.filter(|trial| Evidence::of(trial).is_some()).collect()
 }
 
+/// Those of them that do not run any more, and those that do.
+pub(crate) fn ended_and_running(history: History<'_>, number: u64) -> (Vec<&Trial>, Vec<&Trial>) {
+    informative(history, number).into_iter().partition(|trial| trial.state != State::Running || trial.paused)
+}
+
 /// How far a trial that did not end came, and how it stood there: less is better. The last report of the first
 /// objective at the last step; a NaN is worst there, and no report worst of all.
 pub(crate) fn progress(history: History<'_>, trial: &Trial) -> (f64, f64) {
@@ -44,44 +50,69 @@ pub(crate) fn progress(history: History<'_>, trial: &Trial) -> (f64, f64) {
     }
 }
 
-/// The best first: what has its values by them (several objectives: by rank of domination, within a rank the
-/// lonelier first), then what was stopped early, the farther the better, then what breaks constraints, the
-/// less the better. Running trials are left out. Ties keep the order of the numbers.
-pub(crate) fn best_first<'a>(history: History<'_>, trials: &[&'a Trial]) -> Vec<&'a Trial> {
-    let of = |wanted: Evidence| trials.iter().copied().filter(move |trial| Evidence::of(trial) == Some(wanted));
-    let complete: Vec<&Trial> = of(Evidence::Complete).collect();
-    let mut ordered: Vec<&Trial> = order(history, &complete).into_iter().map(|index| complete[index]).collect();
-    let mut curtailed: Vec<&Trial> = of(Evidence::Curtailed).collect();
-    curtailed.sort_by(|one, other| {
-        let (one, other) = (progress(history, one), progress(history, other));
-        one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1))
-    });
-    let mut infeasible: Vec<&Trial> = of(Evidence::Infeasible).collect();
+/// The `count` best, the best first: what has its values by them (several objectives: by rank of domination, within
+/// a rank the lonelier first), then what was stopped early, the farther the better, then what breaks constraints,
+/// the less the better. Running trials are left out. Ties keep the order of the numbers.
+pub(crate) fn best_first<'a>(history: History<'_>, trials: &[&'a Trial], count: usize) -> Vec<&'a Trial> {
+    let (mut complete, mut curtailed, mut infeasible) = (Vec::new(), Vec::new(), Vec::new());
+    for trial in trials.iter().copied() {
+        match Evidence::of(trial) {
+            Some(Evidence::Complete) => complete.push(trial),
+            Some(Evidence::Curtailed) => curtailed.push(trial),
+            Some(Evidence::Infeasible) => infeasible.push(trial),
+            Some(Evidence::Running) | None => {}
+        }
+    }
+    let mut ordered = best_complete(history, &complete, count);
+    curtailed.sort_by_cached_key(|trial| OrderedPair(progress(history, trial)));
     infeasible.sort_by(|one, other| one.violation().total_cmp(&other.violation()));
     ordered.extend(curtailed);
     ordered.extend(infeasible);
+    ordered.truncate(count);
     ordered
 }
 
-/// Places of complete trials, the best first.
-fn order(history: History<'_>, trials: &[&Trial]) -> Vec<usize> {
+/// Two numbers that are compared in turn.
+#[derive(PartialEq)]
+struct OrderedPair((f64, f64));
+
+impl Eq for OrderedPair {}
+
+impl PartialOrd for OrderedPair {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for OrderedPair {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.0.total_cmp(&other.0.0).then(self.0.1.total_cmp(&other.0.1))
+    }
+}
+
+/// The `count` best of complete trials, the best first.
+fn best_complete<'a>(history: History<'_>, trials: &[&'a Trial], count: usize) -> Vec<&'a Trial> {
     let losses: Vec<Vec<f64>> = trials.iter().map(|trial| history.losses(trial)).collect();
     let mut places: Vec<usize> = (0..trials.len()).collect();
     if history.objectives.len() == 1 {
         places.sort_by(|one, other| losses[*one][0].total_cmp(&losses[*other][0]));
-        return places;
-    }
-    let ranks = pareto::ranks(&losses, losses.len());
-    let mut loneliness = vec![0.0; losses.len()];
-    for rank in 0..=ranks.iter().copied().max().unwrap_or(0) {
-        let members: Vec<usize> = (0..losses.len()).filter(|index| ranks[*index] == rank).collect();
-        let points: Vec<&[f64]> = members.iter().map(|index| losses[*index].as_slice()).collect();
-        for (index, distance) in members.iter().zip(pareto::crowding_distances(&points)) {
-            loneliness[*index] = distance;
+    } else {
+        places.clear();
+        let ranks = pareto::ranks(&losses, count);
+        let mut members: Vec<Vec<usize>> = vec![Vec::new(); ranks.iter().max().map_or(0, |last| last + 1)];
+        ranks.iter().enumerate().for_each(|(place, rank)| members[*rank].push(place));
+        for members in members {
+            if places.len() >= count {
+                break;
+            }
+            let points: Vec<&[f64]> = members.iter().map(|place| losses[*place].as_slice()).collect();
+            let loneliness = pareto::crowding_distances(&points);
+            let mut order: Vec<usize> = (0..members.len()).collect();
+            order.sort_by(|one, other| loneliness[*other].total_cmp(&loneliness[*one]));
+            places.extend(order.into_iter().map(|index| members[index]));
         }
     }
-    places.sort_by(|one, other| ranks[*one].cmp(&ranks[*other]).then(loneliness[*other].total_cmp(&loneliness[*one])));
-    places
+    places.into_iter().take(count).map(|place| trials[place]).collect()
 }
 
 /// The losses that each trial came to, or may be expected to have come to, with how uncertain they are: a variance
@@ -91,7 +122,8 @@ pub(crate) fn final_losses(history: History<'_>, trials: &[&Trial]) -> Vec<(Vec<
     const CURTAILED: f64 = 0.3;
     let complete: Vec<&Trial> =
         trials.iter().copied().filter(|trial| Evidence::of(trial) == Some(Evidence::Complete)).collect();
-    let worst = |place: usize| complete.iter().map(|trial| history.losses(trial)[place]).fold(f64::NEG_INFINITY, f64::max);
+    let worst =
+        |place: usize| complete.iter().map(|trial| history.losses(trial)[place]).fold(f64::NEG_INFINITY, f64::max);
     let known_loss = |trial: &Trial, place: usize| {
         let objective = &history.objectives[place];
         let known = trial.known().get(place).copied().flatten();
@@ -100,12 +132,16 @@ pub(crate) fn final_losses(history: History<'_>, trials: &[&Trial]) -> Vec<(Vec<
     let of = |trial: &&Trial| match Evidence::of(trial) {
         Some(Evidence::Complete) => (history.losses(trial), 0.0),
         Some(Evidence::Curtailed) => {
-            let mut losses: Vec<f64> =
-                (0..history.objectives.len()).map(|place| known_loss(trial, place)).collect();
+            let mut losses: Vec<f64> = (0..history.objectives.len()).map(|place| known_loss(trial, place)).collect();
             losses[0] = expected_final(history, trial, &complete).unwrap_or_else(|| worst(0));
             (losses, CURTAILED)
         }
-        _ => ((0..history.objectives.len()).map(|place| if history.objectives[place].known { known_loss(trial, place) } else { worst(place) }).collect(), CURTAILED),
+        _ => (
+            (0..history.objectives.len())
+                .map(|place| if history.objectives[place].known { known_loss(trial, place) } else { worst(place) })
+                .collect(),
+            CURTAILED,
+        ),
     };
     trials.iter().map(of).collect()
 }
@@ -120,7 +156,8 @@ fn expected_final(history: History<'_>, trial: &Trial, complete: &[&Trial]) -> O
     if compared.is_empty() {
         return Some(loss(value));
     }
-    let better = compared.iter().filter(|other| other.report_at(step).is_some_and(|own| loss(own) < loss(value))).count();
+    let better =
+        compared.iter().filter(|other| other.report_at(step).is_some_and(|own| loss(own) < loss(value))).count();
     let mut finals: Vec<f64> = compared.iter().map(|other| history.losses(other)[0]).collect();
     finals.sort_by(f64::total_cmp);
     Some(finals[better.min(finals.len() - 1)])

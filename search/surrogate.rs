@@ -53,53 +53,58 @@ impl Columns {
         Point { draws, costs: of_name }
     }
 
-    /// How different two networks are: 1 for each choice that differs and for each draw that only one has, the
+    /// Where two networks differ, and how much: 1 for a choice that differs and for a draw that only one has, the
     /// distance for draws in order.
-    fn difference(&self, one: &Point, other: &Point) -> f64 {
-        let mut sum = 0.0;
-        let (mut left, mut right) = (one.draws.iter().peekable(), other.draws.iter().peekable());
-        while let (Some((column, own)), Some((others_column, others))) = (left.peek(), right.peek()) {
+    fn each_difference(&self, one: &Point, other: &Point, mut found: impl FnMut(usize, f64)) {
+        let (mut left, mut right) = (0, 0);
+        while let (Some((column, own)), Some((others_column, others))) = (one.draws.get(left), other.draws.get(right)) {
             match column.cmp(others_column) {
                 Ordering::Less => {
-                    sum += 1.0;
-                    left.next();
+                    found(*column, 1.0);
+                    left += 1;
                 }
                 Ordering::Greater => {
-                    sum += 1.0;
-                    right.next();
+                    found(*others_column, 1.0);
+                    right += 1;
                 }
                 Ordering::Equal => {
-                    sum += if self.ordered[*column] { (own - others).abs() } else { f64::from(u8::from(own != others)) };
-                    left.next();
-                    right.next();
+                    if own != others {
+                        found(*column, if self.ordered[*column] { (own - others).abs() } else { 1.0 });
+                    }
+                    left += 1;
+                    right += 1;
                 }
             }
         }
-        sum + (left.count() + right.count()) as f64
+        one.draws[left..].iter().chain(&other.draws[right..]).for_each(|(column, _)| found(*column, 1.0));
     }
 }
 
 /// What the similarity of two networks follows from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Kernel {
-    /// The difference at which similarity has fallen to 1/e.
-    scale: f64,
+    /// How much a difference in each column matters.
+    relevance: Vec<f64>,
+    /// The same for columns that no observation has.
+    usual_relevance: f64,
     /// How much of the similarity is that of costs.
     cost_share: f64,
     /// What a repeated training differs by, as a variance.
     noise: f64,
 }
 
-/// Differences between networks, ready for any kernel.
-struct Differences {
-    of_draws: f64,
-    of_costs: f64,
-}
-
 impl Kernel {
-    fn similarity(&self, differences: &Differences) -> f64 {
-        let by_draws = exp(-differences.of_draws / self.scale);
-        (1.0 - self.cost_share) * by_draws + self.cost_share * exp(-differences.of_costs)
+    fn similarity(&self, of_draws: f64, of_costs: f64) -> f64 {
+        (1.0 - self.cost_share) * exp(-of_draws) + self.cost_share * exp(-of_costs)
+    }
+
+    /// The similarity of any two networks.
+    fn compare(&self, columns: &Columns, cost_scales: &[f64], one: &Point, other: &Point) -> f64 {
+        let mut of_draws = 0.0;
+        columns.each_difference(one, other, |column, difference| {
+            of_draws += difference * self.relevance.get(column).unwrap_or(&self.usual_relevance);
+        });
+        self.similarity(of_draws, cost_difference(cost_scales, one, other))
     }
 }
 
@@ -130,6 +135,27 @@ impl Triangle {
             factor.values.extend(own);
         }
         factor
+    }
+
+    /// The lower triangle of the inverse of L·Lᵀ.
+    fn inverse(&self) -> Self {
+        // Rows of the transpose of L⁻¹, from their first value that is not 0 on.
+        let columns: Vec<Vec<f64>> = (0..self.size)
+            .map(|column| {
+                let mut x: Vec<f64> = Vec::with_capacity(self.size - column);
+                for row in column..self.size {
+                    let own = self.row(row);
+                    let unit = f64::from(u8::from(row == column));
+                    x.push((unit - dot(&x, &own[column..row])) / own[row]);
+                }
+                x
+            })
+            .collect();
+        let mut values = Vec::with_capacity(self.values.len());
+        for row in 0..self.size {
+            values.extend((0..=row).map(|column| dot(&columns[row], &columns[column][row - column..])));
+        }
+        Self { size: self.size, values }
     }
 
     /// x of L·x = b.
@@ -213,7 +239,8 @@ impl Surrogate {
         };
         surrogate.solve(columns);
         let expected: Vec<f64> = running.iter().map(|point| surrogate.predict(columns, point).0).collect();
-        let lies = running.into_iter().zip(expected).map(|(point, score)| Observation { point, score, extra_noise: 0.0 });
+        let lies =
+            running.into_iter().zip(expected).map(|(point, score)| Observation { point, score, extra_noise: 0.0 });
         surrogate.observations.extend(lies);
         if surrogate.observations.len() > known {
             surrogate.solve(columns);
@@ -233,28 +260,24 @@ impl Surrogate {
         if row == column {
             return 1.0 + self.kernel.noise + one.extra_noise;
         }
-        self.kernel.similarity(&differences(columns, &self.cost_scales, &one.point, &other.point))
+        self.kernel.compare(columns, &self.cost_scales, &one.point, &other.point)
     }
 
     /// Mean and standard deviation of what `point` will score, noise left out.
     pub(crate) fn predict(&self, columns: &Columns, point: &Point) -> (f64, f64) {
-        let similarity = |observation: &Observation| {
-            self.kernel.similarity(&differences(columns, &self.cost_scales, &observation.point, point))
-        };
+        let similarity =
+            |observation: &Observation| self.kernel.compare(columns, &self.cost_scales, &observation.point, point);
         let similarities: Vec<f64> = self.observations.iter().map(similarity).collect();
         let explained = self.factor.solve(&similarities);
         (dot(&similarities, &self.weights), sqrt((1.0 - dot(&explained, &explained)).max(1e-12)))
     }
 }
 
-fn differences(columns: &Columns, cost_scales: &[f64], one: &Point, other: &Point) -> Differences {
-    let mut of_costs = 0.0;
-    for ((own, others), scale) in one.costs.iter().zip(&other.costs).zip(cost_scales) {
-        let apart = (own - others) / scale;
-        // An unknown cost is as far off as a typical one.
-        of_costs += if apart.is_nan() { 1.0 } else { 0.5 * apart * apart };
-    }
-    Differences { of_draws: columns.difference(one, other), of_costs }
+/// Half the squared distance of the costs, each in its typical difference; an unknown cost is as far as that.
+fn cost_difference(cost_scales: &[f64], one: &Point, other: &Point) -> f64 {
+    let costs = one.costs.iter().zip(&other.costs).zip(cost_scales);
+    let apart = costs.map(|((own, others), scale)| (own - others) / scale);
+    apart.map(|apart| if apart.is_nan() { 0.5 } else { 0.5 * apart * apart }).sum()
 }
 
 /// Typical differences of each cost: its standard deviation; 1 where all are the same.
@@ -270,42 +293,144 @@ fn cost_scales(observations: &[Observation]) -> Vec<f64> {
     (0..most).map(scale).collect()
 }
 
-/// The kernel under which the observations are likeliest.
+/// The kernel under which the observations are likeliest: of a grid in which all columns are as relevant, then
+/// with a relevance for each column.
 fn best_kernel(columns: &Columns, observations: &[Observation], cost_scales: &[f64]) -> Kernel {
-    let stride = observations.len().div_ceil(DECIDING).max(1);
-    let deciding: Vec<&Observation> = observations.iter().step_by(stride).collect();
-    let mut known: Vec<Differences> = Vec::new();
-    for (row, one) in deciding.iter().enumerate() {
-        known.extend(deciding[..row].iter().map(|other| differences(columns, cost_scales, &one.point, &other.point)));
-    }
-    let mean = known.iter().map(|differences| differences.of_draws).sum::<f64>() / known.len().max(1) as f64;
+    let count = observations.len().min(DECIDING);
+    let deciding: Vec<&Observation> =
+        (0..count).map(|index| &observations[index * observations.len() / count]).collect();
+    let pairs = Pairs::new(columns, &deciding, cost_scales);
     let shares: &[f64] = if cost_scales.is_empty() { &COST_SHARES[..1] } else { &COST_SHARES };
     let mut best: Option<(f64, Kernel)> = None;
     for scale in SCALES {
-        for cost_share in shares {
-            for noise in NOISES {
-                let kernel = Kernel { scale: scale * mean.max(1e-6), cost_share: *cost_share, noise };
-                let likelihood = log_likelihood(&deciding, &known, &kernel);
-                if best.as_ref().is_none_or(|(most, _)| likelihood > *most) {
-                    best = Some((likelihood, kernel));
-                }
+        let usual_relevance = 1.0 / (scale * pairs.mean_difference.max(1e-6));
+        let relevance = vec![usual_relevance; columns.ordered.len()];
+        let mut kernel = Kernel { relevance, usual_relevance, cost_share: 0.0, noise: 0.0 };
+        let by_draws = pairs.by_draws(&kernel);
+        for (cost_share, noise) in shares.iter().flat_map(|share| NOISES.map(|noise| (*share, noise))) {
+            (kernel.cost_share, kernel.noise) = (cost_share, noise);
+            let likelihood = pairs.log_likelihood(&deciding, &kernel, &by_draws);
+            if best.as_ref().is_none_or(|(most, _)| likelihood > *most) {
+                best = Some((likelihood, kernel.clone()));
             }
         }
     }
-    best.map_or(Kernel { scale: 1.0, cost_share: 0.0, noise: 0.1 }, |(_, kernel)| kernel)
+    let flat = Kernel { relevance: Vec::new(), usual_relevance: 1.0, cost_share: 0.0, noise: 0.1 };
+    let kernel = best.map_or(flat, |(_, kernel)| kernel);
+    pairs.refine(&deciding, kernel)
 }
 
-/// The logarithm of the density of the observations, but for a constant.
-fn log_likelihood(observations: &[&Observation], known: &[Differences], kernel: &Kernel) -> f64 {
-    let entry = |row: usize, column: usize| match row == column {
-        true => 1.0 + kernel.noise + observations[row].extra_noise,
-        false => kernel.similarity(&known[row * (row - 1) / 2 + column]),
-    };
-    let factor = Triangle::factor(observations.len(), entry);
-    let scores: Vec<f64> = observations.iter().map(|observation| observation.score).collect();
-    let explained = factor.solve(&scores);
-    let volume: f64 = (0..factor.size).map(|row| log(factor.row(row)[row])).sum();
-    -0.5 * dot(&explained, &explained) - volume
+/// Every pair of the observations that decide about a kernel.
+struct Pairs {
+    /// `(column, difference)` of all pairs, one after the other.
+    differences: Vec<(usize, f64)>,
+    /// For each pair where its differences end.
+    ends: Vec<usize>,
+    /// For each pair how similar its costs are.
+    by_costs: Vec<f64>,
+    mean_difference: f64,
+}
+
+/// Steps towards the likeliest relevances.
+const STEPS: usize = 12;
+/// How far the logarithm of a relevance is expected from that of the others, as a variance.
+const RELEVANCE_VARIANCE: f64 = 1.0;
+
+impl Pairs {
+    fn new(columns: &Columns, observations: &[&Observation], cost_scales: &[f64]) -> Self {
+        let mut pairs = Self { differences: Vec::new(), ends: Vec::new(), by_costs: Vec::new(), mean_difference: 0.0 };
+        for (row, one) in observations.iter().enumerate() {
+            for other in &observations[..row] {
+                columns.each_difference(&one.point, &other.point, |column, difference| {
+                    pairs.differences.push((column, difference));
+                });
+                pairs.ends.push(pairs.differences.len());
+                pairs.by_costs.push(exp(-cost_difference(cost_scales, &one.point, &other.point)));
+            }
+        }
+        let sum: f64 = pairs.differences.iter().map(|(_, difference)| difference).sum();
+        pairs.mean_difference = sum / pairs.ends.len().max(1) as f64;
+        pairs
+    }
+
+    fn of(&self, pair: usize) -> &[(usize, f64)] {
+        let start = if pair == 0 { 0 } else { self.ends[pair - 1] };
+        &self.differences[start..self.ends[pair]]
+    }
+
+    /// For each pair how similar its draws are.
+    fn by_draws(&self, kernel: &Kernel) -> Vec<f64> {
+        let sum = |pair: usize| {
+            self.of(pair).iter().map(|(column, difference)| difference * kernel.relevance[*column]).sum::<f64>()
+        };
+        (0..self.ends.len()).map(|pair| exp(-sum(pair))).collect()
+    }
+
+    fn factor(&self, observations: &[&Observation], kernel: &Kernel, by_draws: &[f64]) -> Triangle {
+        Triangle::factor(observations.len(), |row, column| {
+            if row == column {
+                return 1.0 + kernel.noise + observations[row].extra_noise;
+            }
+            let pair = row * (row - 1) / 2 + column;
+            (1.0 - kernel.cost_share) * by_draws[pair] + kernel.cost_share * self.by_costs[pair]
+        })
+    }
+
+    /// The logarithm of the density of the observations, but for a constant.
+    fn log_likelihood(&self, observations: &[&Observation], kernel: &Kernel, by_draws: &[f64]) -> f64 {
+        let factor = self.factor(observations, kernel, by_draws);
+        let scores: Vec<f64> = observations.iter().map(|observation| observation.score).collect();
+        let explained = factor.solve(&scores);
+        let volume: f64 = (0..factor.size).map(|row| log(factor.row(row)[row])).sum();
+        -0.5 * dot(&explained, &explained) - volume
+    }
+
+    /// `kernel` with likelier relevances: each is moved along the sign of its derivative by a step of its own that
+    /// grows while the sign stays and shrinks when it turns (Rprop, Riedmiller and Braun 1993).
+    fn refine(&self, observations: &[&Observation], mut kernel: Kernel) -> Kernel {
+        if observations.len() < 4 {
+            return kernel;
+        }
+        let usual = log(kernel.usual_relevance);
+        let mut logs = vec![usual; kernel.relevance.len()];
+        let mut steps = vec![0.25; logs.len()];
+        let mut before = vec![0.0; logs.len()];
+        for _ in 0..STEPS {
+            let derivatives = self.derivatives(observations, &kernel);
+            for (column, derivative) in derivatives.into_iter().enumerate() {
+                let derivative = derivative - (logs[column] - usual) / RELEVANCE_VARIANCE;
+                steps[column] *= if derivative * before[column] >= 0.0 { 1.2 } else { 0.5 };
+                before[column] = derivative;
+                if derivative != 0.0 {
+                    logs[column] += steps[column] * derivative.signum();
+                }
+                kernel.relevance[column] = exp(logs[column]);
+            }
+        }
+        kernel
+    }
+
+    /// Derivatives of the logarithm of the likelihood by the logarithms of the relevances.
+    fn derivatives(&self, observations: &[&Observation], kernel: &Kernel) -> Vec<f64> {
+        let by_draws = self.by_draws(kernel);
+        let factor = self.factor(observations, kernel, &by_draws);
+        let scores: Vec<f64> = observations.iter().map(|observation| observation.score).collect();
+        let weights = factor.solve_transposed(&factor.solve(&scores));
+        let inverse = factor.inverse();
+        let mut derivatives = vec![0.0; kernel.relevance.len()];
+        let mut pair = 0;
+        for row in 0..observations.len() {
+            for column in 0..row {
+                let pull = weights[row] * weights[column] - inverse.row(row)[column];
+                let change = -pull * (1.0 - kernel.cost_share) * by_draws[pair];
+                for (column, difference) in self.of(pair) {
+                    derivatives[*column] += change * difference * kernel.relevance[*column];
+                }
+                pair += 1;
+            }
+        }
+        derivatives
+    }
 }
 
 /// Normal scores of values of which more is better: the quantiles of their ranks, equals sharing one.

@@ -2,7 +2,7 @@
 
 use nasgen_modules::Distribution;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 /// Free values by name, as Optuna's attributes.
 pub type Attributes = BTreeMap<String, Value>;
@@ -94,11 +94,14 @@ impl Trial {
     /// By how much it breaks constraints, summed; 0 if it keeps them all. They stand as Optuna has them: above 0
     /// is broken, in `constraints` a list, in `constraints:NAME` (5.0) a number.
     pub fn violation(&self) -> f64 {
-        let listed = self.system.get("constraints").and_then(Value::as_array).into_iter().flatten();
-        let named =
-            self.system.range("constraints:".to_owned()..).take_while(|(key, _)| key.starts_with("constraints:"));
-        let all = listed.chain(named.map(|(_, value)| value)).filter_map(Value::as_f64);
-        all.filter(|violation| *violation > 0.0).sum()
+        let from = (Bound::Included("constraints"), Bound::Unbounded);
+        let own = self.system.range::<str, _>(from).take_while(|(key, _)| key.starts_with("constraints"));
+        let stated = own.filter(|(key, _)| *key == "constraints" || key.starts_with("constraints:"));
+        let numbers = stated.flat_map(|(_, value)| match value.as_array() {
+            Some(list) => list.as_slice(),
+            None => std::slice::from_ref(value),
+        });
+        numbers.filter_map(Value::as_f64).filter(|violation| *violation > 0.0).sum()
     }
 
     /// The param called `name`, if this trial drew it.

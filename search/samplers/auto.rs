@@ -6,7 +6,7 @@ use crate::{
     gain::Gain,
     sampler::{Attempts, FromSettings, chance_of},
     settings::{Settings, at_least},
-    standing::{Evidence, best_first, final_losses, informative},
+    standing::{best_first, ended_and_running, final_losses},
     surrogate::{Columns, Observation, Point, Surrogate, normal_scores},
 };
 use nasgen_modules::chance::Chance;
@@ -74,15 +74,11 @@ impl Sampler for Auto {
     fn suggest(&self, history: History<'_>, number: u64, space: &dyn SearchSpace) -> Result<Candidate, NoCandidate> {
         let mut chance = chance_of(self.seed, number);
         let attempts = Attempts::new(history, number, space);
-        let trials = informative(history, number);
-        let ended: Vec<&Trial> =
-            trials.iter().copied().filter(|trial| Evidence::of(trial) != Some(Evidence::Running)).collect();
+        let (ended, running) = ended_and_running(history, number);
         if ended.len() < self.settings.n_startup_trials {
-            return self.spread(history, trials.len(), attempts, chance);
+            return self.spread(history, ended.len() + running.len(), attempts, chance);
         }
         let learnt = learnt(history, &ended, &mut chance);
-        let running: Vec<&Trial> =
-            trials.iter().copied().filter(|trial| Evidence::of(trial) == Some(Evidence::Running)).collect();
         let mut hunt = Hunt {
             attempts,
             chance,
@@ -132,11 +128,12 @@ impl Auto {
 
     /// Those whose neighbours are looked at.
     fn parents<'a>(&self, history: History<'_>, learnt: &[&'a Trial]) -> Vec<&'a [Param]> {
-        let mut best = best_first(history, learnt);
+        let mut best = best_first(history, learnt, learnt.len());
         let wanted = if history.objectives.len() == 1 {
             self.settings.n_parents
         } else {
-            let losses: Vec<Vec<f64>> = best.iter().map(|trial| history.losses(trial)).take_while(|l| !l.is_empty()).collect();
+            let losses: Vec<Vec<f64>> =
+                best.iter().map(|trial| history.losses(trial)).take_while(|l| !l.is_empty()).collect();
             crate::pareto::front(&losses).len().max(self.settings.n_parents)
         };
         best.truncate(wanted);
@@ -160,8 +157,7 @@ fn learnt<'a>(history: History<'_>, ended: &[&'a Trial], chance: &mut Chance) ->
     if ended.len() <= LEARNT {
         return ended.to_vec();
     }
-    let best = best_first(history, ended);
-    let mut chosen: Vec<&Trial> = best[..LEARNT / 2].to_vec();
+    let mut chosen = best_first(history, ended, LEARNT / 2);
     chosen.extend(ended[ended.len() - LEARNT / 4..].iter().copied());
     while chosen.len() < LEARNT {
         chosen.push(ended[chance.below(ended.len() as u64) as usize]);

@@ -1,11 +1,11 @@
 //! Regularised evolution.
 
 use crate::{
-    Candidate, History, NoCandidate, Sampler, SamplerKind, SearchSpace, Trial,
+    Candidate, History, NoCandidate, Sampler, SamplerKind, SearchSpace,
     draws::{Planned, editable},
     sampler::{Attempts, FromSettings, chance_of},
     settings::{Settings, at_least},
-    standing::{Evidence, best_first, informative},
+    standing::{best_first, ended_and_running},
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,16 +58,13 @@ impl Sampler for Evolution {
     fn suggest(&self, history: History<'_>, number: u64, space: &dyn SearchSpace) -> Result<Candidate, NoCandidate> {
         let mut chance = chance_of(self.seed, number);
         let mut attempts = Attempts::new(history, number, space);
-        let ended: Vec<&Trial> = informative(history, number)
-            .into_iter()
-            .filter(|trial| Evidence::of(trial) != Some(Evidence::Running))
-            .collect();
+        let (ended, _) = ended_and_running(history, number);
         if ended.len() < self.settings.population_size {
             return attempts.random(chance);
         }
         let newest = &ended[ended.len() - self.settings.population_size..];
         // The best of a sample without repeats is the first of the sample in this order.
-        let population = best_first(history, newest);
+        let population = best_first(history, newest, newest.len());
         let mut places: Vec<usize> = (0..population.len()).collect();
         for _ in 0..EDITS {
             chance.shuffle(&mut places);

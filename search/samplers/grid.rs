@@ -10,6 +10,7 @@ use crate::{
 use nasgen_modules::{Distribution, Draw, Result as DrawResult};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::HashMap;
 
 pub(crate) const KIND: SamplerKind =
     SamplerKind::of::<Grid>("grid", "everything in turn, the last draw changing first: for spaces of a few values");
@@ -69,11 +70,16 @@ impl Sampler for Grid {
 
 impl Grid {
     /// The draws of the newest trial that stands on the grid; what users put into the queue does not count.
-    fn last_point(&self, history: History<'_>, number: u64) -> Option<Vec<Param>> {
-        let on_grid = |param: &Param| grid(&param.distribution, self.settings.values_per_range).contains(&param.value);
-        let counted = |trial: &&Trial| {
+    fn last_point<'a>(&self, history: History<'a>, number: u64) -> Option<Vec<Param>> {
+        let mut grids: HashMap<&str, (&Distribution, Vec<Value>)> = HashMap::new();
+        let mut on_grid = |Param { name, distribution, value }: &'a Param| {
+            let of_values = || (distribution, grid(distribution, self.settings.values_per_range));
+            let known = grids.entry(name.as_str()).or_insert_with(of_values);
+            known.0 == distribution && known.1.contains(value)
+        };
+        let counted = |trial: &&'a Trial| {
             let own = trial.number != number && !trial.system.contains_key("fixed_params");
-            own && !trial.params.is_empty() && trial.params.iter().all(on_grid)
+            own && !trial.params.is_empty() && trial.params.iter().all(&mut on_grid)
         };
         history.trials.iter().rev().find(counted).map(|trial| trial.params.clone())
     }

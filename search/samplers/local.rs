@@ -1,11 +1,11 @@
 //! Local search.
 
 use crate::{
-    Candidate, History, NoCandidate, Sampler, SamplerKind, SearchSpace, Trial,
+    Candidate, History, NoCandidate, Sampler, SamplerKind, SearchSpace,
     draws::{Planned, editable},
     sampler::{Attempts, FromSettings, chance_of},
     settings::{Settings, at_least},
-    standing::{Evidence, best_first, informative},
+    standing::{best_first, ended_and_running},
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,14 +59,11 @@ impl Sampler for Local {
     fn suggest(&self, history: History<'_>, number: u64, space: &dyn SearchSpace) -> Result<Candidate, NoCandidate> {
         let mut chance = chance_of(self.seed, number);
         let mut attempts = Attempts::new(history, number, space);
-        let ended: Vec<&Trial> = informative(history, number)
-            .into_iter()
-            .filter(|trial| Evidence::of(trial) != Some(Evidence::Running))
-            .collect();
+        let (ended, _) = ended_and_running(history, number);
         if ended.len() < self.settings.n_startup_trials {
             return attempts.random(chance);
         }
-        for parent in best_first(history, &ended).into_iter().take(PARENTS) {
+        for parent in best_first(history, &ended, PARENTS) {
             let edits = editable(&parent.params);
             for _ in 0..edits.len() * self.settings.edits_per_draw {
                 let changed = edits[chance.below(edits.len() as u64) as usize];

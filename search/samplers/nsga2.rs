@@ -130,8 +130,7 @@ fn parents(history: History<'_>, number: u64, population_size: usize) -> Vec<&Tr
     let mut parents: Vec<&Trial> = Vec::new();
     for generation in ended.chunks_exact(population_size) {
         parents.extend(generation);
-        parents = best_first(history, &parents);
-        parents.truncate(population_size);
+        parents = best_first(history, &parents, population_size);
     }
     parents
 }

@@ -85,6 +85,7 @@ impl Sampler for Tpe {
             return attempts.random(chance);
         }
         let model = Model::new(history, &trials);
+        let mut singles = HashMap::new();
         let groups: Vec<Densities> = model.groups(&self.settings).iter().map(|group| model.densities(group)).collect();
         for _ in 0..ROUNDS {
             let ranked: Vec<Vec<Vec<f64>>> =
@@ -95,8 +96,13 @@ impl Sampler for Tpe {
                     let values = group.names.iter().zip(&points[place]);
                     plan.extend(values.map(|(name, value)| (model.draws.names[*name], *value)));
                 }
-                let mut draw =
-                    TpeDraw { model: &model, plan, points: self.settings.n_ei_candidates, chance: &mut chance };
+                let mut draw = TpeDraw {
+                    model: &model,
+                    singles: &mut singles,
+                    plan,
+                    points: self.settings.n_ei_candidates,
+                    chance: &mut chance,
+                };
                 if let Some(candidate) = attempts.new_candidate(&mut draw)? {
                     return Ok(candidate);
                 }
@@ -243,6 +249,8 @@ impl Densities {
 /// Gives the jointly drawn values, and draws one by one what has none or cannot stand.
 struct TpeDraw<'a, 'b> {
     model: &'b Model<'a>,
+    /// Densities of single names that were needed before.
+    singles: &'b mut HashMap<usize, Densities>,
     plan: HashMap<&'a str, f64>,
     points: usize,
     chance: &'b mut Chance,
@@ -259,7 +267,7 @@ impl Draw for TpeDraw<'_, '_> {
                 return Ok(value);
             }
         }
-        let densities = self.model.densities(&[number]);
+        let densities = self.singles.entry(number).or_insert_with(|| self.model.densities(&[number]));
         let ranked = densities.ranked(self.points, self.chance);
         let values = ranked.iter().map(|point| outer(distribution, point[0]));
         let best = values.into_iter().find(|value| can_stand(distribution, value, factors));

@@ -1,0 +1,51 @@
+//! How good the samplers are on a table of trained networks. It is named by the variable `NASGEN_NASBENCH`; without
+//! it there is nothing to run on. The comparison with Optuna is `benches/nasbench201`.
+
+mod yardstick;
+
+use nasgen_search::sampler;
+use serde_json::Map;
+use std::{env, path::Path};
+use yardstick::Table;
+
+const SEEDS: std::ops::Range<u64> = 200..206;
+
+/// What a mean over a few seeds must reach: by column the best accuracy after 100 trials, and the part of the table's
+/// hypervolume after 100.
+fn assert_reaches(name: &str, accuracies: [f64; 2], volumes: [f64; 2]) {
+    let Some(path) = env::var_os("NASGEN_NASBENCH") else {
+        eprintln!("skipped: NASGEN_NASBENCH names no table");
+        return;
+    };
+    let table = Table::read(Path::new(&path)).unwrap();
+    for column in 0..2 {
+        let mean = |measure: &dyn Fn(u64) -> f64| SEEDS.map(measure).sum::<f64>() / SEEDS.count() as f64;
+        let run = |seed: u64, with_costs: bool| {
+            let cells = table.run(&*sampler(name, seed, &Map::new()).unwrap(), column, with_costs, 100);
+            let mut distinct = cells.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert_eq!(distinct.len(), cells.len(), "{name} trained a network twice");
+            cells
+        };
+        let accuracy = mean(&|seed| table.best(column, &run(seed, false)));
+        let volume = mean(&|seed| table.volume_share(column, &run(seed, true)));
+        assert!(accuracy >= accuracies[column], "{name}, column {column}: accuracy {accuracy}");
+        assert!(volume >= volumes[column], "{name}, column {column}: hypervolume {volume}");
+    }
+}
+
+#[test]
+fn random_reaches_what_chance_does() {
+    assert_reaches("random", [90.5, 44.5], [0.75, 0.75]);
+}
+
+#[test]
+fn tpe_reaches_what_optunas_does() {
+    assert_reaches("tpe", [91.2, 46.0], [0.82, 0.84]);
+}
+
+#[test]
+fn auto_reaches_more() {
+    assert_reaches("auto", [91.4, 46.8], [0.89, 0.88]);
+}
