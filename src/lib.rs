@@ -8,6 +8,7 @@ pub mod cli;
 pub mod data;
 pub mod engine;
 pub mod evaluation;
+pub mod export;
 pub mod files;
 pub mod forecast;
 pub mod measure;

@@ -11,11 +11,15 @@ mod augmenting;
 mod blocks;
 /// Data sets that are downloaded.
 mod downloading;
+/// The loop of a worker.
+mod driving;
 /// The engine against the reference.
 mod engine;
 /// Measures, and what trained networks say.
 mod evaluating;
 mod exact;
+/// Networks that other programs run.
+mod exporting;
 /// What must not lose data.
 mod faults;
 /// Weights from elsewhere, rows that do not learn.
@@ -38,6 +42,8 @@ mod reporting;
 mod resume;
 /// What a space gives.
 mod sampling;
+/// `nasgen search`.
+mod searching;
 /// The commands about spaces, for users who make mistakes.
 mod space_commands;
 /// What the shipped spaces give, and what is said of a space.

@@ -55,6 +55,14 @@ impl Failure {
         Self { done: done.into(), ..self }
     }
 
+    /// What went wrong, without colours.
+    pub(super) fn text(&self) -> String {
+        match &self.message {
+            Message::Plain(text) | Message::InResult(text) => text.clone(),
+            Message::Spec(error) => error.to_string(),
+        }
+    }
+
     pub(super) fn code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
     }

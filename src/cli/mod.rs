@@ -7,6 +7,7 @@ mod classifier;
 mod destination;
 mod device;
 mod eval;
+mod export;
 mod failure;
 mod images;
 mod interrupt;
@@ -16,6 +17,7 @@ mod predict;
 mod progress;
 mod report;
 mod sample;
+mod search;
 mod show;
 mod space;
 mod study;
@@ -41,6 +43,7 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   nasgen sample --max-macs 3M --out cfg.yml      draw a network
   nasgen space my_space.yml                      how many networks a space holds
+  nasgen search                                  find a good network in ten minutes
   nasgen show cfg.yml                            its layers, parameters and MACs
   nasgen train cfg.yml                           train it on the built-in images
   nasgen train cfg.yml --data photos             … on a folder of class folders
@@ -62,10 +65,12 @@ enum Command {
     Show(show::Arguments),
     Modules(modules::Arguments),
     Sample(sample::Arguments),
+    Search(Box<search::Arguments>),
     Space(space::Arguments),
     Train(Box<train::Arguments>),
     Check(check::Arguments),
     Eval(eval::Arguments),
+    Export(export::Arguments),
     Predict(predict::Arguments),
     Report(report::Arguments),
     Study(study::Arguments),
@@ -92,8 +97,10 @@ pub fn main_with(more: &[Block]) -> ExitCode {
             Command::Show(arguments) => show::run(&arguments, &blocks, &output),
             Command::Modules(arguments) => modules::run(&arguments, &blocks, &output),
             Command::Sample(arguments) => sample::run(&arguments, &blocks, &output),
+            Command::Search(arguments) => search::run(&arguments, &blocks, &output),
             Command::Check(arguments) => check::run(&arguments, &output),
             Command::Eval(arguments) => eval::run(&arguments, &blocks, &output),
+            Command::Export(arguments) => export::run(&arguments, &blocks, &output),
             Command::Predict(arguments) => predict::run(&arguments, &blocks, &output),
             Command::Report(arguments) => report::run(&arguments, &blocks, &output),
             Command::Space(arguments) => space::run(&arguments, &blocks, &output),

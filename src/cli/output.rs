@@ -9,13 +9,19 @@ use std::io::{IsTerminal, Write};
 pub(super) struct Output {
     json: bool,
     colour: bool,
+    silent: bool,
 }
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { json, colour: std::io::stderr().is_terminal() && !no_colour && !dumb }
+        Self { json, colour: std::io::stderr().is_terminal() && !no_colour && !dumb, silent: false }
+    }
+
+    /// Says nothing that is not a result: for what was said before.
+    pub(super) fn silent() -> Self {
+        Self { json: false, colour: false, silent: true }
     }
 
     /// The result: for people, or as one JSON object.
@@ -34,6 +40,9 @@ impl Output {
 
     /// Something worth knowing that is not the result.
     pub(super) fn note(&self, text: &str) {
+        if self.silent {
+            return;
+        }
         let _ = writeln!(std::io::stderr(), "note: {text}");
     }
 

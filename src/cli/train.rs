@@ -15,9 +15,12 @@ mod resume;
 mod settings;
 mod summary;
 
+pub(super) use build::identity as build_identity;
 pub(super) use executors::{ExecutorName, executor, executor_failure, note_reference};
-pub(super) use images::sides;
-pub(super) use settings::value as setting;
+pub(super) use images::{check_batch, partition, sides, subset};
+pub(super) use memory::check as check_memory;
+pub(super) use settings::{SettingFlags, value as setting};
+pub(super) use summary::quoted;
 
 use super::{
     device,
@@ -30,23 +33,23 @@ use super::{
     show::{input_shape, parse_input, plan},
 };
 use crate::{
-    data::{Fit, Partition, Source, preview},
+    data::{Fit, Normalisation, Partition, Source, preview},
     network::Network,
     spec::{ModelSpec, SourceText, TrainSettings},
     train::{
         self, Checkpoint, Description, Executor, Job, OptimizerRule, Origin, RunConfig, RunFolder, Summary, TrainError,
         TrainingData,
     },
+    weights::Weights,
 };
 use clap::ValueEnum;
 use configuration::{SettingsFile, effective};
 use failures::{diverged, stopped};
 use folds::Folds;
-use images::{check_batch, load, partition};
+use images::load;
 use init::Beginning;
 use nasgen_modules::Blocks;
 use serde_json::json;
-use settings::SettingFlags;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -145,12 +148,36 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
 }
 
 /// A training before its first step, or before its next.
-struct Prepared {
-    config: RunConfig,
-    spec: ModelSpec,
-    network: Network,
-    parts: Partition,
-    folder: RunFolder,
+pub(super) struct Prepared {
+    pub(super) config: RunConfig,
+    pub(super) spec: ModelSpec,
+    pub(super) network: Network,
+    pub(super) parts: Partition,
+    pub(super) folder: RunFolder,
+}
+
+impl Prepared {
+    /// What its weights files say about themselves.
+    pub(super) fn description(&self, normalisation: &Normalisation) -> Result<Description, Failure> {
+        Ok(Description {
+            format: 1,
+            nasgen: env!("CARGO_PKG_VERSION").into(),
+            spec: self.spec.to_yaml(),
+            classes: self.parts.classes.clone(),
+            input: sides(&self.network)?,
+            mean: normalisation.mean.clone(),
+            deviation: normalisation.deviation.clone(),
+            fit: self.config.fit.to_string(),
+        })
+    }
+
+    /// What runs it, from these weights on.
+    pub(super) fn executor(&self, weights: &Weights) -> Result<Box<dyn Executor>, Failure> {
+        let (settings, network) = (&self.config.settings, &self.network);
+        let device = device::open(&self.config.device)?;
+        let name = ExecutorName::from_str(&self.config.executor, false).map_err(Failure::usage)?;
+        executor(Some(name), network, weights, OptimizerRule::of(settings), settings.seed, &device)
+    }
 }
 
 fn begin(
@@ -227,7 +254,11 @@ fn begin(
 
 /// The network of a spec as it is trained.
 fn planned(source: &SourceText, spec: &ModelSpec, settings: &TrainSettings) -> Result<Network, Failure> {
-    let network = plan(source, spec, input_shape(spec, None))?;
+    with_stochastic_depth(plan(source, spec, input_shape(spec, None))?, settings)
+}
+
+/// The network with the branches dropped that the setting asks for.
+pub(super) fn with_stochastic_depth(network: Network, settings: &TrainSettings) -> Result<Network, Failure> {
     match settings.stochastic_depth {
         0.0 => Ok(network),
         rate => match network.layers.clone().with_stochastic_depth(rate) {
@@ -240,7 +271,7 @@ fn planned(source: &SourceText, spec: &ModelSpec, settings: &TrainSettings) -> R
 }
 
 /// The files that a resume needs.
-fn write_settings(
+pub(super) fn write_settings(
     folder: &RunFolder,
     model: &str,
     parts: &Partition,
@@ -259,23 +290,10 @@ fn go(
     from: Option<&Checkpoint>,
     output: &Output,
 ) -> Result<(Summary, Box<dyn Executor>), Failure> {
-    let Prepared { config, spec, network, parts, folder } = prepared;
-    let device = device::open(&config.device)?;
+    let Prepared { config, network, parts, folder, .. } = prepared;
     let Beginning { weights, normalisation } = Beginning::of(prepared, from, output)?;
-    let description = Description {
-        format: 1,
-        nasgen: env!("CARGO_PKG_VERSION").into(),
-        spec: spec.to_yaml(),
-        classes: parts.classes.clone(),
-        input: sides(network)?,
-        mean: normalisation.mean.clone(),
-        deviation: normalisation.deviation.clone(),
-        fit: config.fit.to_string(),
-    };
-    let metadata = json!(description);
-    let rule = OptimizerRule::of(&config.settings);
-    let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
-    let mut executor = executor(Some(name), network, &weights, rule, config.settings.seed, &device)?;
+    let metadata = json!(prepared.description(&normalisation)?);
+    let mut executor = prepared.executor(&weights)?;
     drop(weights);
 
     if from.is_none() {

@@ -8,6 +8,7 @@ mod network;
 mod run;
 mod space;
 mod study;
+mod study_page;
 mod survey;
 
 pub use blocks::{block_details, block_list, layer_details};
@@ -17,4 +18,5 @@ pub use network::network_table;
 pub use run::{EpochRow, Measured, RunReport, Setting};
 pub use space::{count_text, space_report};
 pub use study::{best_text, studies_text, study_text};
+pub use study_page::StudyPage;
 pub use survey::survey_text;

@@ -9,7 +9,8 @@ use crate::{
     spec::{ModelSpec, SourceText, TrainSettings, emit},
 };
 use nasgen_modules::{Distribution, Draw, Result as DrawResult, Shape};
-use nasgen_search::{Attributes, Candidate, Objective, Param, Rejection, SearchSpace};
+use nasgen_search::{Candidate, Objective, Param, Rejection, SearchSpace};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
@@ -50,6 +51,27 @@ pub struct ModelSpace<'a> {
     pub latency: &'a MeasureLatency<'a>,
     /// Latencies by network: each is measured once.
     measured: Mutex<BTreeMap<String, f64>>,
+    /// What became of draws.
+    tally: Mutex<Tally>,
+}
+
+/// What became of the draws that samplers made, whether they were then trained or not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Draws that gave something that may be trained.
+    pub fit: u64,
+    /// Draws that did not, by the reason: `impossible`, `parameters`, `MACs`, `latency`.
+    pub refused: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    /// Counts what another process counted as well.
+    pub fn add(&mut self, other: &Self) {
+        self.fit += other.fit;
+        for (reason, count) in &other.refused {
+            *self.refused.entry(reason.clone()).or_default() += count;
+        }
+    }
 }
 
 /// A candidate with what a training needs.
@@ -61,8 +83,6 @@ pub struct Proposal {
     pub config: String,
     /// The network; `None` from a space of named values alone.
     pub model: Option<Model>,
-    /// What is known of it before training, for people: `params`, `macs`.
-    pub costs: Attributes,
 }
 
 /// A network that can be trained.
@@ -94,6 +114,7 @@ impl<'a> ModelSpace<'a> {
             settings,
             latency,
             measured: Mutex::default(),
+            tally: Mutex::default(),
         }
     }
 
@@ -118,6 +139,11 @@ impl<'a> ModelSpace<'a> {
                 }
             }
         }
+    }
+
+    /// What became of the draws so far.
+    pub fn tally(&self) -> Tally {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was proposed when these params were drawn. What they do not name is drawn from `chance`.
@@ -151,7 +177,7 @@ impl<'a> ModelSpace<'a> {
         let identity = training_identity(&values.join("\n"), &Value::Null, &self.context);
         let known = vec![None; self.objectives.len()];
         let candidate = Candidate { params, known, identity, costs: Vec::new() };
-        Proposal { candidate, config: emit(&without_seed(file)), model: None, costs: Attributes::new() }
+        Proposal { candidate, config: emit(&without_seed(file)), model: None }
     }
 
     fn network(&self, file: Map<String, Value>, network: Network, params: Vec<Param>) -> Result<Proposal, Rejection> {
@@ -183,14 +209,11 @@ impl<'a> ModelSpace<'a> {
         let known = known.collect::<Result<_, _>>()?;
         let settings = (self.settings)(&spec.train).map_err(Rejection::Invalid)?;
         let identity = training_identity(&computed, &json!(settings), &self.context);
-        let costs = [("params", network.params()), ("macs", network.macs())];
-        let mut costs: Attributes = costs.map(|(name, cost)| (name.to_owned(), json!(cost))).into();
-        if let Some(latency) = self.known_latency(&computed) {
-            costs.insert("latency_ms".into(), json!(latency));
-        }
-        let hints = vec![("params".to_owned(), network.params() as f64), ("macs".to_owned(), network.macs() as f64)];
-        let candidate = Candidate { params, known, identity, costs: hints };
-        Ok(Proposal { candidate, config, model: Some(Model { spec, network, settings }), costs })
+        let costs = [("params", Some(network.params() as f64)), ("macs", Some(network.macs() as f64))];
+        let costs = costs.into_iter().chain([("latency", self.known_latency(&computed))]);
+        let costs = costs.filter_map(|(name, cost)| Some((name.to_owned(), cost?))).collect();
+        let candidate = Candidate { params, known, identity, costs };
+        Ok(Proposal { candidate, config, model: Some(Model { spec, network, settings }) })
     }
 
     /// The network with as many outputs as the data has classes.
@@ -263,7 +286,23 @@ impl<'a> ModelSpace<'a> {
 
 impl SearchSpace for ModelSpace<'_> {
     fn candidate(&self, draw: &mut dyn Draw) -> Result<Candidate, Rejection> {
-        self.propose(draw).map(|proposal| proposal.candidate)
+        let candidate = self.propose(draw).map(|proposal| proposal.candidate);
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = match &candidate {
+            Ok(_) => {
+                tally.fit += 1;
+                return candidate;
+            }
+            Err(Rejection::Impossible(_) | Rejection::Invalid(_)) => "impossible",
+            // The reason names the cost.
+            Err(Rejection::OverBudget { reason, .. }) => {
+                let named = |cost: &&&str| reason.contains(**cost);
+                ["parameters", "MACs"].iter().find(named).copied().unwrap_or("latency")
+            }
+        };
+        *tally.refused.entry(refused.to_owned()).or_default() += 1;
+        drop(tally);
+        candidate
     }
 }
 
@@ -375,7 +414,7 @@ train: {lr: {float: [1e-3, 1e-1], log: true}}
         let mut over = 0;
         for number in 0..40 {
             match model_space.propose(&mut random(number)) {
-                Ok(proposal) => assert!(proposal.costs["params"].as_u64().unwrap() <= 4000),
+                Ok(proposal) => assert!(proposal.candidate.costs[0].1 <= 4000.0),
                 Err(Rejection::OverBudget { reason, excess }) => {
                     assert!(excess > 1.0 && reason.contains("parameters"), "{reason}");
                     over += 1;

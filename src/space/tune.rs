@@ -5,7 +5,7 @@ use crate::spec::{
     yaml::{Entry, Node, Yaml},
 };
 use nasgen_modules::{nearest, real};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::str::FromStr;
 
 /// `lr=1e-4..1e-1:log,epochs=30..120:10`: training settings and what each is drawn from.
@@ -69,6 +69,11 @@ fn read_setting(text: &str) -> Result<(String, Value), String> {
 }
 
 impl Tuning {
+    /// The settings with their sets, as a space's file has them.
+    pub fn sets(&self) -> Map<String, Value> {
+        self.settings.iter().cloned().collect()
+    }
+
     /// Puts the sets in the place of what the spec says of these settings.
     pub(super) fn apply(&self, spec: &mut Yaml) -> Result<(), Diagnostic> {
         let Node::Map(entries) = &mut spec.node else { return Ok(()) };

@@ -36,6 +36,11 @@ pub fn train(
     while !session.is_done() {
         let report = session.epoch(executor, observer)?;
         observer.epoch(&report);
+        // Between two epochs all is saved already.
+        if !session.is_done() && (job.stop)() {
+            let steps = session.steps();
+            return Err(TrainError::Stopped { epoch: report.epoch, step: steps, steps });
+        }
     }
     let summary = session.summary();
     session.journal.end(summary.epochs, &summary.best)?;

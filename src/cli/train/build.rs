@@ -3,7 +3,7 @@
 use std::env;
 
 /// The program, by the checksum of its file, and what its kernels find in the processor.
-pub(super) fn identity() -> String {
+pub(in crate::cli) fn identity() -> String {
     let program = env::current_exe().and_then(std::fs::read).map_or(0, |bytes| crc32fast::hash(&bytes));
     format!("nasgen {} {program:08x} on {} {}", env!("CARGO_PKG_VERSION"), env::consts::ARCH, instructions())
 }

@@ -53,7 +53,7 @@ fn check_classes(network: &Network, data: &Dataset) -> Result<(), Failure> {
 }
 
 /// The images to learn from and to measure on.
-pub(super) fn partition(data: Dataset, config: &RunConfig, output: &Output) -> Result<Partition, Failure> {
+pub(in crate::cli) fn partition(data: Dataset, config: &RunConfig, output: &Output) -> Result<Partition, Failure> {
     let settings = &config.settings;
     let parts = match &config.split {
         Some(path) => Partition::by(&SplitFile::read(Path::new(path))?, data, false)?,
@@ -85,14 +85,18 @@ pub(super) fn first_fold(data: Dataset, folds: usize, config: &RunConfig) -> Res
     subset(first.ok_or_else(|| Failure::usage("--kfold: wanted at least 2"))?, config)
 }
 
-pub(super) fn subset(parts: Partition, config: &RunConfig) -> Result<Partition, Failure> {
+pub(in crate::cli) fn subset(parts: Partition, config: &RunConfig) -> Result<Partition, Failure> {
     let Some(text) = &config.subset else { return Ok(parts) };
     let subset = text.parse().map_err(|problem| Failure::usage(format!("--subset: {problem}")))?;
     Ok(parts.with_subset(subset, config.settings.seed))
 }
 
 /// A norm cannot learn from one value; that would show only in the first step.
-pub(super) fn check_batch(network: &Network, parts: &Partition, settings: &TrainSettings) -> Result<(), Failure> {
+pub(in crate::cli) fn check_batch(
+    network: &Network,
+    parts: &Partition,
+    settings: &TrainSettings,
+) -> Result<(), Failure> {
     match network.norm_of_one_value() {
         Some(norm) if settings.batch.min(parts.train.len()) < 2 => Err(Failure::usage(format!(
             "the norm `{norm}` sees one pixel of an image, so a batch of one gives it one value per channel; \

@@ -11,7 +11,7 @@ use crate::{
 use std::fs;
 
 /// Refuses a training that needs more memory than there is: the system would kill it.
-pub(super) fn check(config: &RunConfig, network: &Network, parts: &Partition) -> Result<(), Failure> {
+pub(in crate::cli) fn check(config: &RunConfig, network: &Network, parts: &Partition) -> Result<(), Failure> {
     let Some(available) = available() else { return Ok(()) };
     let batch = config.settings.batch.min(parts.train.len()) as u64;
     let need = |batch| training_bytes(network, &config.executor, batch);

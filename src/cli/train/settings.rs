@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 /// The flags that were given for settings: one flag for each setting, its name and help the setting's.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SettingFlags {
+pub(in crate::cli) struct SettingFlags {
     given: Vec<(&'static str, String)>,
 }
 
@@ -79,23 +79,23 @@ impl FromArgMatches for SettingFlags {
 }
 
 /// Effective settings.
-pub(super) struct Settings {
-    pub(super) values: TrainSettings,
+pub(in crate::cli) struct Settings {
+    pub(in crate::cli) values: TrainSettings,
     /// Of those that are not the default.
-    pub(super) origins: BTreeMap<String, Origin>,
+    pub(in crate::cli) origins: BTreeMap<String, Origin>,
     /// Whether the size of a batch is to be measured.
     pub(super) automatic_batch: bool,
 }
 
 impl SettingFlags {
     /// The flags that were given, by the name of the setting.
-    pub(super) fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub(in crate::cli) fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.given.iter().map(|(name, text)| (*name, text.as_str()))
     }
 
     /// These flags over `--set`, over the environment, over the file of `--config`, over the spec's
     /// `train:`, over the defaults.
-    pub(super) fn over(
+    pub(in crate::cli) fn over(
         &self,
         sets: &[String],
         file: &Map<String, Value>,

@@ -1,0 +1,210 @@
+"""Trials per hour: `nasgen search` against Optuna with PyTorch, doing the same search on the same cores.
+
+    cargo build --release
+    pip install -r benches/vs_optuna/requirements.txt
+    python benches/vs_optuna/search_rate.py --data DIR_OF_CIFAR_BINARIES --seconds 600
+
+nasgen searches first, for that long; then Optuna trains the very same networks, whose draws it reads from nasgen's
+study, in the same order, for as long. Both train for the same epochs with the same recipe (SGD with Nesterov
+momentum, cosine after a warm-up, label smoothing, mirroring and shifted crops), batch, images and budget, and both
+measure on the same validation images after each epoch. PyTorch is given its better layout and, of one process with
+all threads and one process for each core, the better one (--processes 1 and 2). README.md says more.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent / "vs_pytorch"))
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="a folder with CIFAR-10 binary files")
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--subset", type=int, default=5000, help="training images")
+    parser.add_argument("--max-params", type=int, default=300_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--nasgen", type=Path, default=REPOSITORY / "target/release/nasgen")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def nasgen_search(args, folder):
+    """Complete trials and seconds; the study stays in `folder`."""
+    command = [args.nasgen, "search", HERE / "space.yml", "--data", args.data.resolve(), "--sampler", "random"]
+    command += ["--epochs", args.epochs, "--subset", args.subset, "--max-params", args.max_params]
+    command += ["--time", f"{args.seconds}s", "--jobs", args.threads, "--finalists", 0, "--study", "rate", "--json"]
+    began = time.monotonic()
+    done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, check=False)
+    seconds = time.monotonic() - began
+    if done.returncode:
+        sys.exit(f"nasgen search failed: {done.stderr}")
+    return json.loads(done.stdout)["trials"]["complete"], seconds
+
+
+def read_images(folder, subset):
+    """Training images (as many of each class), validation images: a tenth of each class."""
+    import numpy
+    import torch
+
+    records = [numpy.fromfile(path, dtype=numpy.uint8).reshape(-1, 3073) for path in sorted(folder.glob("data_batch_*.bin"))]
+    records = numpy.concatenate(records)
+    labels, pixels = torch.from_numpy(records[:, 0].copy()).long(), torch.from_numpy(records[:, 1:].copy())
+    pixels = pixels.view(-1, 3, 32, 32)
+    train, validation = [], []
+    for label in range(10):
+        own = (labels == label).nonzero().flatten()
+        held_out = round(len(own) * 0.1)
+        validation.append(own[:held_out])
+        train.append(own[held_out:][: subset // 10])
+    train, validation = torch.cat(train), torch.cat(validation)
+    return pixels[train], labels[train], pixels[validation], labels[validation]
+
+
+def augmented(images):
+    """Each image mirrored or not, and shifted by up to 4 pixels over black."""
+    import torch
+    from torch.nn import functional as F
+
+    count = len(images)
+    mirrored = torch.where(torch.rand(count, 1, 1, 1) < 0.5, images.flip(3), images)
+    padded = F.pad(mirrored, (4, 4, 4, 4))
+    top, left = torch.randint(0, 9, (count,)), torch.randint(0, 9, (count,))
+    rows = (top[:, None] + torch.arange(32))[:, None, :, None]
+    columns = (left[:, None] + torch.arange(32))[:, None, None, :]
+    return padded[torch.arange(count)[:, None, None, None], torch.arange(3)[None, :, None, None], rows, columns]
+
+
+def train(network, images, epochs, report):
+    import torch
+    from torch.nn import functional as F
+
+    pixels, labels, validation, validation_labels = images
+    floats = pixels.float().div_(255)
+    mean, deviation = floats.mean((0, 2, 3), keepdim=True), floats.std((0, 2, 3), keepdim=True)
+    weights = [value for value in network.parameters() if value.ndim > 1]
+    others = [value for value in network.parameters() if value.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": 5e-4}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=True, foreach=True)
+    steps = len(labels) // 64
+    total, warmup = steps * epochs, max(1, round(steps * epochs * 0.05))
+
+    def factor(step):
+        return (step + 1) / warmup if step < warmup else (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    network = network.to(memory_format=torch.channels_last)
+    best = 0.0
+    for epoch in range(epochs):
+        network.train()
+        for indices in torch.randperm(len(labels))[: steps * 64].split(64):
+            batch = (augmented(floats[indices]) - mean) / deviation
+            loss = F.cross_entropy(network(batch.contiguous(memory_format=torch.channels_last)), labels[indices], label_smoothing=0.1)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        network.eval()
+        right = 0
+        with torch.inference_mode():
+            for start in range(0, len(validation), 256):
+                batch = (validation[start : start + 256].float() / 255 - mean) / deviation
+                right += (network(batch).argmax(1) == validation_labels[start : start + 256]).sum().item()
+        best = max(best, right / len(validation))
+        report(best, epoch)
+    return best
+
+
+def network_of(params):
+    """The network of the space's draws, in PyTorch, by the builder that benches/vs_pytorch checks."""
+    import yaml
+    from networks import build
+
+    p = params
+    rows = [[1, "Conv", [p["stem"], 3, 1, None, 1, "ReLU"]]]
+    rows += [[p[f"n{i}"], "InvertedResidualv2", [p[f"c{i}"], p[f"t{i}"], 2]] for i in (1, 2, 3)]
+    rows += [[1, "GlobalAvgPool", []], [1, "Flatten", []], [1, "Linear", [10]]]
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+        yaml.safe_dump({"input_channel": 3, "backbone": rows}, file)
+        file.flush()
+        return build(file.name, (3, 32, 32))
+
+
+def optuna_worker(storage, args, threads, deadline):
+    import optuna
+    import torch
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    torch.set_num_threads(threads)
+    images = read_images(args.data, args.subset)
+
+    def objective(trial):
+        params = {"stem": trial.suggest_int("stem", 16, 32, step=8)}
+        for i, low, high in [(1, 16, 48), (2, 24, 64), (3, 32, 96)]:
+            params[f"n{i}"] = trial.suggest_int(f"n{i}", 1, 3)
+            params[f"c{i}"] = trial.suggest_int(f"c{i}", low, high, step=8)
+            params[f"t{i}"] = trial.suggest_int(f"t{i}", 1, 4)
+        network = network_of(params)
+        if sum(value.numel() for value in network.parameters()) > args.max_params:
+            raise optuna.TrialPruned
+        return train(network, images, args.epochs, lambda value, epoch: trial.report(value, epoch))
+
+    study = optuna.load_study(study_name="rate", storage=storage, sampler=optuna.samplers.RandomSampler())
+    study.optimize(objective, timeout=max(0.0, deadline - time.time()))
+
+
+def optuna_search(args, draws, processes):
+    """Complete trials and seconds of Optuna with PyTorch."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        storage = f"sqlite:///{folder}/optuna.db"
+        study = optuna.create_study(study_name="rate", storage=storage, direction="maximize")
+        for params in draws:
+            study.enqueue_trial(params)
+        began = time.time()
+        context = multiprocessing.get_context("spawn")
+        work = (storage, args, max(1, args.threads // processes), began + args.seconds)
+        workers = [context.Process(target=optuna_worker, args=work) for _ in range(processes)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+        return len(complete), time.time() - began
+
+
+def main():
+    args = arguments()
+    import optuna
+
+    with tempfile.TemporaryDirectory() as folder:
+        complete, seconds = nasgen_search(args, folder)
+        study = optuna.load_study(study_name="rate", storage=f"sqlite:///{folder}/studies/rate.db")
+        draws = [trial.params for trial in study.trials if trial.state.name == "COMPLETE"]
+    rates = {"nasgen": complete / seconds * 3600}
+    print(f"nasgen: {complete} trials in {seconds:.0f} s, {rates['nasgen']:.0f} per hour", flush=True)
+    for processes in sorted({1, min(args.threads, os.cpu_count() or 1)}):
+        done, seconds = optuna_search(args, draws, processes)
+        rates[f"optuna, {processes} processes"] = done / seconds * 3600
+        print(f"Optuna + PyTorch, {processes} processes: {done} trials in {seconds:.0f} s, {done / seconds * 3600:.0f} per hour", flush=True)
+    best = max(rate for name, rate in rates.items() if name != "nasgen")
+    print(f"ratio to the better of them: {rates['nasgen'] / best:.2f}" if best else "Optuna finished no trial")
+    if args.json:
+        args.json.write_text(json.dumps(rates, indent=2))
+
+
+if __name__ == "__main__":
+    main()

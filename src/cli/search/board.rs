@@ -1,0 +1,250 @@
+//! How a search goes, on stderr: a leaderboard on a terminal, one line a trial elsewhere.
+
+use crate::{
+    numbers::{grouped, short},
+    search::{Event, Watcher},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use nasgen_search::{Objective, State};
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal, Write},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Rows of the leaderboard.
+const ROWS: usize = 8;
+
+/// Shows what the workers of this process do.
+pub(super) struct Board {
+    bar: Option<ProgressBar>,
+    objectives: Vec<Objective>,
+    began: Instant,
+    state: Mutex<Standing>,
+}
+
+#[derive(Default)]
+struct Standing {
+    /// The best trials, the best first.
+    best: Vec<Row>,
+    running: BTreeMap<u64, Running>,
+    counts: BTreeMap<&'static str, usize>,
+    /// Of whole trainings, in seconds, and how many.
+    trained: (f64, usize),
+    /// When the search will stop for the time.
+    deadline: Option<Instant>,
+    step: String,
+}
+
+struct Row {
+    number: u64,
+    values: Vec<f64>,
+    costs: String,
+}
+
+struct Running {
+    began: Instant,
+    /// Whether it began here and now, so that its time is that of a whole training.
+    whole: bool,
+    steps: Option<(u64, f64)>,
+    of: Option<usize>,
+    costs: String,
+}
+
+impl Board {
+    pub(super) fn new(objectives: &[Objective], step: &str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(ProgressBar::no_length);
+        if let (Some(bar), Ok(style)) = (&bar, ProgressStyle::with_template("{msg}")) {
+            bar.set_style(style);
+        }
+        let state = Mutex::new(Standing { step: step.to_owned(), ..Standing::default() });
+        Self { bar, objectives: objectives.to_vec(), began: Instant::now(), state }
+    }
+
+    /// Trials that ended before: they are on the board from the beginning.
+    pub(super) fn seed(&self, trials: &[nasgen_search::Trial]) {
+        let mut state = self.state();
+        for trial in trials.iter().filter(|trial| trial.state.is_finished()) {
+            let reused = crate::search::attributes::reused(trial).is_some();
+            *state.counts.entry(word(trial.state, reused)).or_default() += 1;
+            if trial.state == State::Complete && !reused {
+                let cost = |name: &str| trial.costs().find(|(cost, _)| *cost == name).map(|(_, cost)| cost);
+                let row = Row {
+                    number: trial.number,
+                    values: trial.values.clone(),
+                    costs: costs(cost("params"), cost("macs")),
+                };
+                self.rank(&mut state, row);
+            }
+        }
+    }
+
+    pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
+        self.state().deadline = deadline;
+    }
+
+    /// The mean time of a whole training so far.
+    pub(super) fn training_time(&self) -> Option<Duration> {
+        let (seconds, count) = self.state().trained;
+        (count > 0).then(|| Duration::from_secs_f64(seconds / count as f64))
+    }
+
+    /// Draws the board anew.
+    pub(super) fn draw(&self) {
+        if let Some(bar) = &self.bar {
+            let text = self.text(&self.state());
+            bar.set_message(text);
+            bar.tick();
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Standing> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the row is the best of all.
+    fn rank(&self, state: &mut Standing, row: Row) -> bool {
+        let Some(value) = row.values.first().copied() else { return false };
+        let direction = self.objectives[0].direction;
+        let worse = |other: &Row| direction.to_minimize(other.values[0]) > direction.to_minimize(value);
+        let place = state.best.iter().position(worse).unwrap_or(state.best.len());
+        state.best.insert(place, row);
+        state.best.truncate(ROWS);
+        place == 0
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            // Nobody reading along is no reason to stop.
+            None => drop(writeln!(std::io::stderr(), "{text}")),
+        }
+    }
+
+    fn value(&self, values: &[f64]) -> String {
+        let pairs = self.objectives.iter().zip(values).filter(|(objective, _)| !objective.known);
+        pairs.map(|(objective, value)| format!("{} {value:.4}", objective.name)).collect::<Vec<_>>().join("  ")
+    }
+
+    fn text(&self, state: &Standing) -> String {
+        let seconds = self.began.elapsed().as_secs();
+        let counts: Vec<String> = state.counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+        let left = state.deadline.map_or_else(String::new, |deadline| {
+            format!("  left {}", clock(deadline.saturating_duration_since(Instant::now()).as_secs()))
+        });
+        let mut text = format!("{}  {}  {}{left}\n", state.step, clock(seconds), counts.join(", "));
+        for (rank, row) in state.best.iter().enumerate() {
+            text += &format!("{:>3}  trial {:<5} {}  {}\n", rank + 1, row.number, self.value(&row.values), row.costs);
+        }
+        for (number, running) in &state.running {
+            let step = running.steps.map_or_else(String::new, |(step, value)| {
+                let of = running.of.map_or_else(String::new, |of| format!("/{of}"));
+                format!("  {step}{of}  {} {value:.4}", self.objectives[0].name)
+            });
+            text += &format!("  …  trial {number:<5}{step}  {}\n", running.costs);
+        }
+        text
+    }
+}
+
+impl Watcher for Board {
+    fn see(&self, event: &Event<'_>) {
+        let mut state = self.state();
+        match *event {
+            Event::Began { number, proposal, after } => {
+                let cost =
+                    |name: &str| proposal.candidate.costs.iter().find(|(cost, _)| cost == name).map(|(_, cost)| *cost);
+                let of = proposal.model.as_ref().map(|model| model.settings.epochs);
+                let (costs, whole) = (costs(cost("params"), cost("macs")), after.is_none());
+                state.running.insert(number, Running { began: Instant::now(), whole, steps: None, of, costs });
+            }
+            Event::Reported { number, step, value } => {
+                if let Some(running) = state.running.get_mut(&number) {
+                    running.steps = Some((step, value));
+                }
+            }
+            Event::Paused { number, interrupted } => {
+                let running = state.running.remove(&number);
+                let at = running.and_then(|running| running.steps);
+                let at = at.map_or_else(String::new, |(step, value)| format!(" at {step} ({value:.4})"));
+                let why = if interrupted { "stopped" } else { "set aside" };
+                self.line(&format!("trial {number:>5}  {why}{at}"));
+            }
+            Event::Lost { number } => {
+                state.running.remove(&number);
+                self.line(&format!("trial {number:>5}  another worker took it over: this one was silent for too long"));
+            }
+            Event::Ended { number, state: ended, values, reused, reason } => {
+                let running = state.running.remove(&number);
+                *state.counts.entry(word(ended, reused.is_some())).or_default() += 1;
+                let line = self.ended(&mut state, number, ended, values, reused, reason, running);
+                self.line(&line);
+            }
+        }
+        drop(state);
+        self.draw();
+    }
+}
+
+impl Board {
+    #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
+    fn ended(
+        &self,
+        state: &mut Standing,
+        number: u64,
+        ended: State,
+        values: &[f64],
+        reused: Option<u64>,
+        reason: Option<&str>,
+        running: Option<Running>,
+    ) -> String {
+        if let Some(before) = reused {
+            return format!("trial {number:>5}  the same training as trial {before}: reused, {}", self.value(values));
+        }
+        let costs = running.as_ref().map_or_else(String::new, |running| running.costs.clone());
+        let seconds = running.as_ref().map_or(0.0, |running| running.began.elapsed().as_secs_f64());
+        match ended {
+            State::Complete => {
+                if running.is_some_and(|running| running.whole) {
+                    state.trained = (state.trained.0 + seconds, state.trained.1 + 1);
+                }
+                let row = Row { number, values: values.to_vec(), costs: costs.clone() };
+                let mark = if self.rank(state, row) { "  * best" } else { "" };
+                format!("trial {number:>5}  {}  {costs}  {seconds:.1} s{mark}", self.value(values))
+            }
+            State::Pruned => format!("trial {number:>5}  stopped early, {}  {costs}", self.value(values)),
+            _ => format!("trial {number:>5}  failed: {}", reason.unwrap_or("it does not say why")),
+        }
+    }
+}
+
+/// How results are counted for people.
+pub(super) fn word(state: State, reused: bool) -> &'static str {
+    match state {
+        _ if reused => "reused",
+        State::Complete => "complete",
+        State::Pruned => "pruned",
+        State::Fail => "failed",
+        State::Running => "running",
+        State::Waiting => "waiting",
+    }
+}
+
+fn costs(params: Option<f64>, macs: Option<f64>) -> String {
+    let params = params.map(|params| format!("{} params", grouped(params as u64)));
+    let macs = macs.map(|macs| format!("{} MACs", short(macs as u64)));
+    params.into_iter().chain(macs).collect::<Vec<_>>().join("  ")
+}
+
+/// `1:02:03` or `2:03`.
+pub(super) fn clock(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}

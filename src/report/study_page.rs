@@ -1,0 +1,434 @@
+//! A study as one page: what was found, how it was found, and every trial.
+
+use super::html::{
+    chart::{Axis, Coordinate, Point, Series, Span, lines, parallel, scatter, timeline},
+    number,
+    page::{Section, facts, page},
+    table::{Cell, table},
+};
+use crate::{
+    numbers::{grouped, short},
+    search::{Outcome, Tally, attributes, ranking},
+};
+use maud::{Markup, html};
+use nasgen_search::{History, Objective, State, Trial, pareto};
+use nasgen_storage::Study;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Points beside the front, lines and spans that one chart shows; of more an even choice.
+const MOST_POINTS: usize = 2000;
+const MOST_LINES: usize = 200;
+/// Params of the parallel coordinates.
+const MOST_PARAMS: usize = 7;
+/// Moments at which the hypervolume is computed.
+const MOMENTS: usize = 100;
+/// Steps of the bars of importance.
+const MOST_IMPORTANCES: usize = 20;
+
+/// What a page shows.
+pub struct StudyPage<'a> {
+    /// The study.
+    pub study: &'a Study,
+    /// All of its trials, by number.
+    pub trials: &'a [Trial],
+    /// What came of the last step.
+    pub outcome: Option<&'a Outcome>,
+    /// What became of draws before they were trained.
+    pub tally: &'a Tally,
+    /// Params with their share of what decides about the first objective, the most important first.
+    pub importance: &'a [(String, f64)],
+}
+
+impl StudyPage<'_> {
+    /// The page, one file that needs no network.
+    pub fn html(&self) -> String {
+        let sections = [
+            ("front", "What was found", self.found()),
+            ("history", "How it was found", self.history()),
+            ("params", "What mattered", self.params()),
+            ("curves", "Curves", self.curves()),
+            ("workers", "Who worked when", self.workers()),
+            ("refused", "What was refused, and what failed", self.refused()),
+            ("trials", "Every trial", self.every_trial()),
+        ];
+        let sections = sections.map(|(id, title, body)| Section { id, title: title.into(), body });
+        page(&format!("Study {}", self.study.name), &self.summary(), &sections)
+    }
+
+    fn objectives(&self) -> &[Objective] {
+        &self.study.objectives
+    }
+
+    fn first(&self) -> &Objective {
+        &self.study.objectives[0]
+    }
+
+    fn complete(&self) -> impl Iterator<Item = &Trial> {
+        let whole = |trial: &&Trial| trial.state == State::Complete && trial.values.len() == self.objectives().len();
+        self.trials.iter().filter(whole)
+    }
+
+    fn summary(&self) -> Markup {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for trial in self.trials {
+            *counts.entry(state_word(trial)).or_default() += 1;
+        }
+        let counts: Vec<String> =
+            counts.iter().map(|(word, count)| format!("{} {word}", grouped(*count as u64))).collect();
+        let best = ranking(self.trials, self.objectives()).first().map(|trial| self.line(trial));
+        let spent: f64 = self.trials.iter().filter_map(seconds).sum();
+        html! {
+            p class="lead" { (best.map_or_else(|| "No trial has a value yet.".to_owned(), |line| format!("Best: {line}"))) }
+            (facts(&[("trials", counts.join(", ")), ("time in trials", clock(spent))]))
+            @if let Some(outcome) = self.outcome { (self.last_step(outcome)) }
+        }
+    }
+
+    fn last_step(&self, outcome: &Outcome) -> Markup {
+        let rows: Vec<Vec<Cell>> = outcome
+            .finalists
+            .iter()
+            .map(|one| {
+                let said = match (one.chance, one.is_worse()) {
+                    (Some(chance), Some(true)) => format!("really worse (p = {chance:.2})"),
+                    (Some(chance), _) => format!("not measurably worse (p = {chance:.2})"),
+                    (None, _) => "the winner".into(),
+                };
+                vec![
+                    Cell::number(one.number),
+                    Cell::number(format!("{} ± {}", number(one.mean()), number(one.deviation()))),
+                    Cell::text(said),
+                ]
+            })
+            .collect();
+        html! {
+            h3 { "The best again, with other seeds" }
+            (table(&["trial", &self.first().name, "difference"], &rows))
+            @if !outcome.test.is_empty() {
+                @let mean = outcome.test.iter().sum::<f64>() / outcome.test.len() as f64;
+                p { "On the test images, which nothing was chosen by: " strong { (number(mean)) } "." }
+            }
+        }
+    }
+
+    fn line(&self, trial: &Trial) -> String {
+        let values = self.objectives().iter().zip(&trial.values);
+        let values = values.map(|(one, value)| format!("{} {}", one.name, shown(&one.name, *value)));
+        let costs = trial.costs().filter(|(name, _)| self.objectives().iter().all(|one| one.name != *name));
+        let costs = costs.map(|(name, cost)| format!("{name} {}", shown(name, cost)));
+        format!("trial {}, {}", trial.number, values.chain(costs).collect::<Vec<_>>().join(", "))
+    }
+
+    /// The first objective over the second, or over a cost.
+    fn found(&self) -> Markup {
+        let complete: Vec<&Trial> = self.complete().collect();
+        let second: Vec<(String, Vec<f64>)> = match self.objectives() {
+            [_] => ["params", "macs"].map(|name| self.costs(&complete, name)).into_iter().flatten().collect(),
+            [_, others @ ..] => others
+                .iter()
+                .enumerate()
+                .map(|(index, one)| (one.name.clone(), complete.iter().map(|trial| trial.values[index + 1]).collect()))
+                .collect(),
+            [] => Vec::new(),
+        };
+        html! {
+            div class="grid" {
+                @for (name, across) in &second { (self.over(&complete, name, across)) }
+            }
+            @if second.is_empty() { p { "One objective, and nothing known of what a trial costs." } }
+        }
+    }
+
+    fn costs(&self, trials: &[&Trial], name: &str) -> Option<(String, Vec<f64>)> {
+        let cost = |trial: &&Trial| trial.costs().find(|(cost, _)| *cost == name).map(|(_, cost)| cost);
+        let costs: Vec<f64> = trials.iter().map(|trial| cost(trial).unwrap_or(f64::NAN)).collect();
+        costs.iter().any(|cost| cost.is_finite()).then(|| (name.to_owned(), costs))
+    }
+
+    fn over(&self, trials: &[&Trial], name: &str, across: &[f64]) -> Markup {
+        let loss = |value: f64| self.first().direction.to_minimize(value);
+        let seen: Vec<usize> = (0..trials.len()).filter(|index| across[*index].is_finite()).collect();
+        let points: Vec<[f64; 2]> = seen.iter().map(|index| [loss(trials[*index].values[0]), across[*index]]).collect();
+        let front = pareto::front(&points);
+        let is_front = |place: usize| front.binary_search(&place).is_ok();
+        let rest = seen.len().saturating_sub(front.len());
+        let every = rest.div_ceil(MOST_POINTS).max(1);
+        let kept = (0..seen.len()).filter(|place| is_front(*place) || place % every == 0);
+        let points: Vec<Point> = kept
+            .map(|place| {
+                let trial = trials[seen[place]];
+                Point { place: [across[seen[place]], trial.values[0]], name: self.line(trial), front: is_front(place) }
+            })
+            .collect();
+        let axis = if across.iter().all(|value| value.is_nan() || *value > 0.0) {
+            Axis::new(name).log()
+        } else {
+            Axis::new(name)
+        };
+        scatter(
+            &format!("{} and {name}", self.first().name),
+            &axis,
+            &Axis::new(&self.first().name),
+            &points,
+            ["trials", "no other is better in both"],
+        )
+    }
+
+    fn history(&self) -> Markup {
+        let direction = self.first().direction;
+        let mut best: Option<f64> = None;
+        let (mut line, mut points) = (Vec::new(), Vec::new());
+        for trial in self.complete() {
+            let value = trial.values[0];
+            let better = best.is_none_or(|best| direction.to_minimize(value) < direction.to_minimize(best));
+            if better {
+                best = Some(value);
+            }
+            line.push([trial.number as f64, best.unwrap_or(value)]);
+            points.push(Point { place: [trial.number as f64, value], name: self.line(trial), front: better });
+        }
+        let every = points.len().div_ceil(MOST_POINTS).max(1);
+        let (line, points): (Vec<_>, Vec<_>) = line
+            .into_iter()
+            .zip(points)
+            .enumerate()
+            .filter(|(place, (_, point))| point.front || place % every == 0)
+            .map(|(_, pair)| pair)
+            .unzip();
+        let name = &self.first().name;
+        let trial = Axis::new("trial");
+        html! {
+            div class="grid" {
+                (scatter(&format!("{name} of each trial"), &trial, &Axis::new(name), &points, ["trials", "best so far"]))
+                (lines("Best so far", &trial, &Axis::new(name), &[Series { name: "best".into(), points: line }], &[]))
+                @if let [_, _, ..] = self.objectives() { (self.hypervolume()) }
+            }
+        }
+    }
+
+    /// What the front dominates, after each of some moments.
+    fn hypervolume(&self) -> Markup {
+        let history = History { study: &self.study.name, objectives: self.objectives(), trials: self.trials };
+        let complete: Vec<&Trial> = self.complete().collect();
+        let losses: Vec<Vec<f64>> = complete.iter().map(|trial| history.losses(trial)).collect();
+        let reference = pareto::reference_beyond(&losses);
+        let every = losses.len().div_ceil(MOMENTS).max(1);
+        let mut front: Vec<Vec<f64>> = Vec::new();
+        let mut points = Vec::new();
+        for (place, loss) in losses.iter().enumerate() {
+            if !front.iter().any(|other| pareto::dominates(other, loss) || other == loss) {
+                front.retain(|other| !pareto::dominates(loss, other));
+                front.push(loss.clone());
+            }
+            if place % every == 0 || place + 1 == losses.len() {
+                points.push([complete[place].number as f64, pareto::hypervolume(&front, &reference)]);
+            }
+        }
+        let series = Series { name: "hypervolume".into(), points };
+        lines("Hypervolume of the front", &Axis::new("trial"), &Axis::new("hypervolume").with(&[0.0]), &[series], &[])
+    }
+
+    fn params(&self) -> Markup {
+        let rows: Vec<Vec<Cell>> = self
+            .importance
+            .iter()
+            .take(MOST_IMPORTANCES)
+            .map(|(name, share)| vec![Cell::text(name), Cell::Share(*share)])
+            .collect();
+        html! {
+            @if rows.is_empty() {
+                p { "Too few trials with a value to say which param matters." }
+            } @else {
+                p { "Which params tell the best tenth of the trials from all (PED-ANOVA, Watanabe et al. 2023)." }
+                (table(&["param", "importance"], &rows))
+            }
+            (self.coordinates())
+        }
+    }
+
+    /// The best trials with the params that matter most, those that all trials have first.
+    fn coordinates(&self) -> Markup {
+        let best: Vec<&Trial> = ranking(self.trials, self.objectives()).into_iter().take(MOST_LINES).collect();
+        let mut names: Vec<&str> = self.importance.iter().map(|(name, _)| name.as_str()).collect();
+        if names.is_empty() {
+            names = best.iter().flat_map(|trial| trial.params.iter().map(|param| param.name.as_str())).collect();
+            let mut seen = std::collections::BTreeSet::new();
+            names.retain(|name| seen.insert(*name));
+        }
+        let drawn = |name: &&str| best.iter().filter(|trial| trial.param(name).is_some()).count();
+        names.retain(|name| drawn(name) * 2 > best.len());
+        names.truncate(MOST_PARAMS);
+        let mut coordinates: Vec<Coordinate> = names
+            .iter()
+            .map(|name| {
+                let values = best.iter().filter_map(|trial| trial.param(name)).map(|param| &param.value);
+                let mut words: Vec<String> = values.filter(|value| !value.is_number()).map(word).collect();
+                words.sort_unstable();
+                words.dedup();
+                Coordinate { name: last_part(name), names: words, log: false }
+            })
+            .collect();
+        coordinates.push(Coordinate { name: self.first().name.clone(), names: Vec::new(), log: false });
+        let row = |trial: &&Trial| -> Vec<f64> {
+            let values = names.iter().zip(&coordinates).map(|(name, coordinate)| {
+                let Some(param) = trial.param(name) else { return f64::NAN };
+                match param.value.as_f64() {
+                    Some(value) if coordinate.names.is_empty() => value,
+                    _ => coordinate
+                        .names
+                        .iter()
+                        .position(|known| *known == word(&param.value))
+                        .map_or(f64::NAN, |at| at as f64),
+                }
+            });
+            values.chain([trial.values[0]]).collect()
+        };
+        let rows: Vec<Vec<f64>> = best.iter().map(row).collect();
+        let top = (best.len() / 10).max(1);
+        let highlighted: Vec<bool> = (0..best.len()).map(|place| place < top).collect();
+        parallel(&format!("The best {} trials, a tenth of them marked", best.len()), &coordinates, &rows, &highlighted)
+    }
+
+    /// The best trials' curves, and some that were stopped early.
+    fn curves(&self) -> Markup {
+        let best = ranking(self.trials, self.objectives());
+        let of = |trials: &[&Trial]| -> Vec<Series> {
+            let curve = |trial: &&Trial| Series {
+                name: format!("trial {}", trial.number),
+                points: trial.reports.iter().map(|(step, value)| [*step as f64, *value]).collect(),
+            };
+            trials.iter().filter(|trial| !trial.reports.is_empty()).map(curve).collect()
+        };
+        let pruned: Vec<&Trial> =
+            self.trials.iter().filter(|trial| trial.state == State::Pruned || trial.paused).collect();
+        let every = pruned.len().div_ceil(MOST_LINES / 4).max(1);
+        let pruned: Vec<&Trial> = pruned.into_iter().step_by(every).collect();
+        let (step, value) = (Axis::new("step"), Axis::new(&self.first().name));
+        html! {
+            div class="grid" {
+                (lines("The best six", &step, &value, &of(&best[..best.len().min(6)]), &[]))
+                @if !pruned.is_empty() { (lines("Stopped early", &step, &value, &of(&pruned), &[])) }
+            }
+        }
+    }
+
+    fn workers(&self) -> Markup {
+        let began = self.trials.iter().filter_map(|trial| trial.started).min().unwrap_or(0);
+        let mut lanes: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+        let timed: Vec<&Trial> =
+            self.trials.iter().filter(|trial| trial.started.is_some() && trial.finished.is_some()).collect();
+        let every = timed.len().div_ceil(MOST_POINTS).max(1);
+        for trial in timed.iter().step_by(every) {
+            let (Some(from), Some(to)) = (trial.started, trial.finished) else { continue };
+            let worker = trial.system.get(attributes::WORKER).and_then(Value::as_str).unwrap_or("another program");
+            let minutes = |time: i64| (time - began) as f64 / 60e6;
+            let kind = match trial.state {
+                State::Complete => 0,
+                State::Pruned => 1,
+                _ => 2,
+            };
+            let span = Span {
+                time: [minutes(from), minutes(to)],
+                kind,
+                name: format!("trial {}: {}", trial.number, state_word(trial)),
+            };
+            lanes.entry(worker.to_owned()).or_default().push(span);
+        }
+        let lanes: Vec<(String, Vec<Span>)> = lanes.into_iter().collect();
+        timeline("Trials by worker", &Axis::new("minutes"), &lanes, &["complete", "stopped early", "failed"])
+    }
+
+    fn refused(&self) -> Markup {
+        let Tally { fit, refused } = self.tally;
+        let drawn = fit + refused.values().sum::<u64>();
+        let share = |count: u64| Cell::Share(count as f64 / drawn.max(1) as f64);
+        let mut rows = vec![vec![Cell::text("fits"), Cell::number(grouped(*fit)), share(*fit)]];
+        rows.extend(refused.iter().map(|(reason, count)| {
+            let words = match reason.as_str() {
+                "impossible" => "layers cannot stand on each other, or a constraint of the space is broken".to_owned(),
+                cost => format!("too many {cost}").replace("many latency", "slow"),
+            };
+            vec![Cell::text(words), Cell::number(grouped(*count)), share(*count)]
+        }));
+        let failed: Vec<&Trial> = self.trials.iter().filter(|trial| trial.state == State::Fail).collect();
+        let failures: Vec<Vec<Cell>> = failed
+            .iter()
+            .take(MOST_LINES)
+            .map(|trial| {
+                let kind = trial.user.get(attributes::FAULT).and_then(Value::as_str).unwrap_or("");
+                let reason = attributes::reason(trial).unwrap_or("it does not say why");
+                vec![Cell::number(trial.number), Cell::text(kind), Cell::text(reason)]
+            })
+            .collect();
+        html! {
+            @if drawn > 0 {
+                p { (grouped(drawn)) " draws were looked at before training; what is refused costs no training." }
+                (table(&["draws", "number", "share"], &rows))
+            }
+            @if failures.is_empty() { p { "No trial failed." } }
+            @else {
+                h3 { (grouped(failed.len() as u64)) " failed trials" }
+                (table(&["trial", "kind", "reason"], &failures))
+            }
+        }
+    }
+
+    fn every_trial(&self) -> Markup {
+        html! {
+            p class="soft" { "Open a line for the spec: `nasgen train` takes it as it is." }
+            @for trial in self.trials {
+                details {
+                    summary {
+                        (self.line(trial)) " " span class="soft" { (state_word(trial))
+                            @if let Some(seconds) = seconds(trial) { ", " (clock(seconds)) } }
+                    }
+                    @if let Some(lines) = trial.user.get(attributes::LAST_LINES).and_then(Value::as_array) {
+                        pre { @for line in lines { (line.as_str().unwrap_or_default()) "\n" } }
+                    }
+                    @if let Some(config) = attributes::config(trial) { pre { (config) } }
+                    @else {
+                        pre { @for param in &trial.params { (param.name) ": " (param.value.to_string()) "\n" } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn state_word(trial: &Trial) -> &'static str {
+    match trial.state {
+        _ if attributes::reused(trial).is_some() => "reused",
+        State::Complete => "complete",
+        State::Pruned => "stopped early",
+        State::Fail => "failed",
+        State::Running if trial.paused => "set aside",
+        State::Running => "running",
+        State::Waiting => "waiting",
+    }
+}
+
+fn seconds(trial: &Trial) -> Option<f64> {
+    Some((trial.finished? - trial.started?) as f64 / 1e6)
+}
+
+fn clock(seconds: f64) -> String {
+    if seconds < 100.0 { format!("{seconds:.1} s") } else { format!("{:.1} min", seconds / 60.0) }
+}
+
+fn shown(name: &str, value: f64) -> String {
+    match name {
+        "params" | "macs" => short(value.max(0.0) as u64),
+        _ => number(value),
+    }
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// What of a scoped name fits over an axis.
+fn last_part(name: &str) -> String {
+    let parts: Vec<&str> = name.split('.').collect();
+    parts[parts.len().saturating_sub(2)..].join(".")
+}

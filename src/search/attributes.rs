@@ -1,0 +1,60 @@
+//! The attributes that a search writes beside what Optuna has a place for. Those of the user are for people and
+//! other programs; those of the system begin with `nasgen:`.
+
+use nasgen_search::Trial;
+use serde_json::Value;
+
+/// User: the whole spec, as YAML.
+pub const CONFIG: &str = "config";
+/// User: what kind of mishap ended the trial.
+pub const FAULT: &str = "fault";
+/// User: why the trial failed, in a sentence.
+pub const REASON: &str = "reason";
+/// User: the last lines of an evaluator that failed.
+pub const LAST_LINES: &str = "last_lines";
+/// User: the trial whose result this one has, because it would have been the same training.
+pub const REUSED: &str = "reused";
+/// User: whether the spec was given by the user and not drawn.
+pub const GIVEN: &str = "given";
+/// System: what the suggestion saw, as [`view()`](super::view()) writes it.
+pub const SAW: &str = "nasgen:saw";
+/// System: whether the trial was set aside because the search was stopped, not because it was behind.
+pub const INTERRUPTED: &str = "nasgen:interrupted";
+/// System: which worker began the trial.
+pub const WORKER: &str = "nasgen:worker";
+
+/// System: how many workers died of the trial since its last report, and which that was.
+pub const DEATHS: &str = "nasgen:deaths";
+
+/// How many workers died of the trial since it reported `step`.
+pub(super) fn deaths_since(trial: &Trial, step: Option<u64>) -> u64 {
+    let noted = trial.system.get(DEATHS).filter(|deaths| deaths["step"].as_u64() == step);
+    noted.and_then(|deaths| deaths["count"].as_u64()).unwrap_or(0)
+}
+
+fn text(value: Option<&Value>) -> Option<&str> {
+    value.and_then(Value::as_str)
+}
+
+pub(super) fn fault(trial: &Trial) -> Option<&str> {
+    text(trial.user.get(FAULT))
+}
+
+/// The whole spec of a trial; `None` for one that another program made.
+pub fn config(trial: &Trial) -> Option<&str> {
+    text(trial.user.get(CONFIG))
+}
+
+/// Why a trial failed.
+pub fn reason(trial: &Trial) -> Option<&str> {
+    text(trial.user.get(REASON))
+}
+
+/// The trial whose result this one has.
+pub fn reused(trial: &Trial) -> Option<u64> {
+    trial.user.get(REUSED).and_then(Value::as_u64)
+}
+
+pub(super) fn is_interrupted(trial: &Trial) -> bool {
+    trial.system.get(INTERRUPTED) == Some(&Value::Bool(true))
+}

@@ -1,0 +1,472 @@
+//! `nasgen search` as a user meets it: what it gives, what it goes on with, what it survives.
+
+use crate::program::nasgen;
+use nasgen::spec::{ModelSpec, SourceText};
+use nasgen_search::{History, Objective, State, Trial};
+use nasgen_storage::connect;
+use serde_json::Value;
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// Quick networks: a trial of two epochs takes a fraction of a second.
+const SPACE: &str = "\
+input_size: [8, 8]
+backbone:
+  - [1, Conv, [{int: [8, 32], step: 8, name: width}, 3, 2, null, 1, {choice: [ReLU, SiLU]}]]
+  - [{int: [1, 2]}, Conv, [{int: [8, 32], step: 8}, 3]]
+  - [1, GlobalAvgPool, []]
+  - [1, Flatten, []]
+  - [1, Linear, [10]]
+train: {lr: {float: [1e-3, 1e-1], log: true}}
+";
+const QUICK: &str = "--epochs 2 --subset 300 --batch 100 --sampler random";
+
+fn folder_with_space() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("space.yml"), SPACE).unwrap();
+    folder
+}
+
+fn search(folder: &Path, arguments: &str) -> (i32, Value, String) {
+    let (code, stdout, stderr) = nasgen(folder, &format!("search {arguments} --json"));
+    let json = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout} {stderr}"));
+    (code, json, stderr)
+}
+
+fn trials(folder: &Path, study: &str) -> Vec<Trial> {
+    let mut storage = connect(&folder.join(format!("studies/{study}.db")).display().to_string()).unwrap();
+    // A search that has just begun may have made the file and not yet the study.
+    let Some((id, _)) = storage.study(study).unwrap() else { return Vec::new() };
+    storage.trials(id).unwrap().to_vec()
+}
+
+/// Number, state, values, reports, draws.
+type Told = (u64, State, Vec<f64>, Vec<(u64, f64)>, String);
+
+/// What a trial is, without what depends on time.
+fn told(trials: &[Trial]) -> Vec<Told> {
+    let draws = |trial: &Trial| {
+        trial.params.iter().map(|param| format!("{}={}", param.name, param.value)).collect::<Vec<_>>().join(" ")
+    };
+    trials
+        .iter()
+        .map(|trial| (trial.number, trial.state, trial.values.clone(), trial.reports.clone(), draws(trial)))
+        .collect()
+}
+
+#[test]
+fn a_search_ends_with_the_best_spec_and_what_to_do_next() {
+    let folder = folder_with_space();
+    let arguments = format!("space.yml {QUICK} --trials 4 --jobs 2 --max-params 8k --finalists 2 --final-seeds 2");
+    let (code, stdout, stderr) = nasgen(folder.path(), &format!("search {arguments}"));
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(stderr.lines().filter(|line| line.starts_with("trial ")).count(), 4 + 4, "{stderr}");
+    for words in ["best    trial", "again   2 seeds each", "test    ", "next:   nasgen train studies/space/best.yml"] {
+        assert!(stdout.contains(words), "no `{words}` in:\n{stdout}");
+    }
+    let (code, shown, _) = nasgen(folder.path(), "show studies/space/best.yml --json");
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert!(code == 0 && shown["params"].as_u64().unwrap() <= 8000, "{shown}");
+
+    // The same command finds its work done, and looks at no test image again.
+    let (code, result, stderr) = search(folder.path(), &arguments);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(result["trials"], serde_json::json!({"complete": 4, "pruned": 0, "failed": 0, "reused": 0}));
+    assert!(result["study"] == "space" && !result["front"].as_array().unwrap().is_empty());
+    assert!(!stderr.lines().any(|line| line.starts_with("trial ")), "it trained again: {stderr}");
+    let last = &result["final"];
+    assert_eq!(last["test"].as_array().unwrap().len(), 2, "{last}");
+    assert_eq!(last["finalists"][0]["number"], result["best"]["number"]);
+    let run = last["run"].as_str().unwrap();
+    let (code, evaluated, stderr) = nasgen(folder.path(), &format!("eval {run} --json"));
+    assert_eq!(code, 0, "{stderr}");
+    let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
+    assert_eq!(evaluated["split"], "test");
+    let tests: Vec<f64> = last["test"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+    assert!(tests.contains(&evaluated["accuracy"].as_f64().unwrap()), "{tests:?} {evaluated}");
+    // Weights of the best five at most; every spec stays.
+    for trial in trials(folder.path(), "space") {
+        assert!(folder.path().join(format!("studies/space/trials/{:05}/model.yaml", trial.number)).is_file());
+    }
+}
+
+#[test]
+fn one_worker_repeats_a_search_exactly_and_two_can_be_replayed() {
+    let folder = folder_with_space();
+    let tpe = "--epochs 1 --subset 200 --batch 100 --sampler tpe:n_startup_trials=3 --finalists 0";
+    for study in ["a", "b"] {
+        let (code, _, stderr) = search(folder.path(), &format!("space.yml {tpe} --trials 7 --jobs 1 --study {study}"));
+        assert_eq!(code, 0, "{stderr}");
+    }
+    assert_eq!(told(&trials(folder.path(), "a")), told(&trials(folder.path(), "b")));
+
+    let (code, _, stderr) = search(folder.path(), &format!("space.yml {tpe} --trials 8 --jobs 2 --study two"));
+    assert_eq!(code, 0, "{stderr}");
+    let ended = trials(folder.path(), "two");
+    let (space, settings) = replayed::space();
+    let latency = |_: &nasgen::network::Network| -> Result<f64, String> { Err("nobody asks".into()) };
+    let objectives =
+        [Objective { name: "accuracy".into(), direction: nasgen_search::Direction::Maximize, known: false }];
+    let model_space = nasgen::search::ModelSpace::new(&space, &objectives, &settings, &latency);
+    let given = serde_json::json!({"n_startup_trials": 3}).as_object().unwrap().clone();
+    let sampler = nasgen_search::sampler("tpe", 0, &given).unwrap();
+    for trial in &ended {
+        let saw = trial.system["nasgen:saw"].as_str().unwrap();
+        let seen = nasgen::search::trials_seen(saw, &ended).unwrap();
+        let history = History { study: "two", objectives: &objectives, trials: &seen };
+        let again = sampler.suggest(history, trial.number, &model_space).unwrap();
+        assert_eq!(again.params, trial.params, "trial {} saw {saw}", trial.number);
+    }
+}
+
+mod replayed {
+    use nasgen::{
+        space::Space,
+        spec::{SourceText, TrainSettings},
+    };
+    use serde_json::{Map, Value};
+
+    type Settings = Box<dyn Fn(&Map<String, Value>) -> Result<TrainSettings, String> + Sync>;
+
+    pub(super) fn space() -> (Space, Settings) {
+        let source = SourceText { name: "space.yml".into(), text: super::SPACE.into() };
+        let space = Space::parse("space", &source, &nasgen_modules::Blocks::builtin()).unwrap();
+        (space, Box::new(|train| TrainSettings::parse(train).map_err(|errors| errors[0].message.clone())))
+    }
+}
+
+#[test]
+fn another_search_under_the_same_name_is_refused_with_the_difference() {
+    let folder = folder_with_space();
+    let arguments = format!("space.yml {QUICK} --trials 2 --jobs 1 --finalists 0");
+    assert_eq!(search(folder.path(), &arguments).0, 0);
+    let (code, error, _) = search(folder.path(), &format!("{arguments} --seed 7"));
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(code == 2 && message.contains("settings.seed: the study has 0, now it is 7"), "{message}");
+    let (code, error, _) = search(folder.path(), &format!("{arguments} --objective loss"));
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(code == 2 && message.contains("makes accuracy:max better, not loss:min"), "{message}");
+
+    fs::write(folder.path().join("space.yml"), SPACE.replace("[ReLU, SiLU]", "[ReLU, SiLU, Hardswish]")).unwrap();
+    let (code, error, _) = search(folder.path(), &arguments);
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(code == 2 && message.contains("Hardswish") && message.contains("--extend"), "{message}");
+    let (code, result, stderr) =
+        search(folder.path(), &format!("space.yml {QUICK} --trials 4 --jobs 1 --finalists 0 --extend"));
+    assert_eq!((code, &result["trials"]["complete"]), (0, &4.into()), "{stderr}");
+    fs::write(folder.path().join("space.yml"), SPACE.replace("[ReLU, SiLU]", "[ReLU, GELU]")).unwrap();
+    let (code, error, _) = search(folder.path(), &format!("{arguments} --extend"));
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(code == 2 && message.contains("--study NAME begins another study"), "{message}");
+}
+
+#[test]
+fn queued_specs_come_first_whoever_wrote_them() {
+    let folder = folder_with_space();
+    let (code, _, stderr) = nasgen(folder.path(), "sample space.yml --seed 5 --out drawn.yml");
+    assert_eq!(code, 0, "{stderr}");
+    let own = "input_size: [8, 8]\nbackbone:\n  - [1, Conv, [40, 5, 2]]\n  - [1, GlobalAvgPool, []]\n  - [1, Flatten, []]\n  - [1, Linear, [10]]\n";
+    fs::write(folder.path().join("own.yml"), own).unwrap();
+    let arguments =
+        format!("space.yml {QUICK} --trials 3 --jobs 1 --finalists 0 --enqueue drawn.yml --enqueue own.yml");
+    for _ in 0..2 {
+        let (code, result, stderr) = search(folder.path(), &arguments);
+        assert_eq!((code, &result["trials"]["complete"]), (0, &3.into()), "{stderr}");
+    }
+    let ended = trials(folder.path(), "space");
+    let drawn = SourceText::read(&folder.path().join("drawn.yml")).unwrap();
+    let drawn = ModelSpec::parse(&drawn, &nasgen_modules::Blocks::builtin()).unwrap().sample.unwrap();
+    assert_eq!(ended.len(), 3);
+    for param in &ended[0].params {
+        assert_eq!(param.value, drawn["draws"][&param.name], "{}", param.name);
+    }
+    assert!(!ended[0].params.is_empty() && ended[1].params.is_empty());
+    assert_eq!(ended[1].user["config"], own);
+}
+
+#[test]
+fn nothing_that_was_trained_is_trained_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let space = "\
+input_size: [8, 8]
+backbone:
+  - [1, Conv, [{choice: [8, 16]}, 3, 2]]
+  - [1, GlobalAvgPool, []]
+  - [1, Flatten, []]
+  - [1, Linear, [10]]
+";
+    fs::write(folder.path().join("space.yml"), space).unwrap();
+    // A spec of the user's that is one of the space's two networks.
+    let same = space.replace("{choice: [8, 16]}", "8");
+    fs::write(folder.path().join("same.yml"), &same).unwrap();
+    fs::write(folder.path().join("again.yml"), format!("# the same\n{same}")).unwrap();
+    let arguments =
+        format!("space.yml {QUICK} --jobs 1 --finalists 0 --trials 10 --enqueue same.yml --enqueue again.yml");
+    let (code, result, stderr) = search(folder.path(), &arguments);
+    assert_eq!(code, 0, "a space that is used up is no failure: {stderr}");
+    assert_eq!(result["trials"], serde_json::json!({"complete": 2, "pruned": 0, "failed": 0, "reused": 1}));
+    let ended = trials(folder.path(), "space");
+    assert_eq!(ended[1].user["reused"], 0);
+    assert_eq!((&ended[1].values, &ended[1].reports), (&ended[0].values, &ended[0].reports));
+}
+
+#[test]
+fn wrong_command_lines_say_what_is_wanted() {
+    let folder = folder_with_space();
+    fs::write(folder.path().join("values.yml"), "params: {x: {float: [0, 1]}}\n").unwrap();
+    for (arguments, code, words) in [
+        ("space.yml --objective speed", 2, "--objective: wanted some of accuracy"),
+        ("space.yml --sampler tpee", 2, "did you mean `tpe`?"),
+        ("space.yml --pruner asha:eta=0", 2, "--pruner"),
+        ("space.yml --lr 0.1", 2, "`lr` is drawn from the space"),
+        ("space.yml --metric loss", 2, "the first --objective decides"),
+        ("space.yml --until params=3", 2, "--until: wanted accuracy=NUMBER"),
+        ("values.yml", 2, "--evaluator COMMAND"),
+        ("space.yml --max-params 10 --epochs 1 --trials 2", 5, "may be trained"),
+        ("space.yml --storage redis://here", 2, "no storage at"),
+        ("space.yml --study a/b", 2, "a name for a file"),
+    ] {
+        let (got, error, _) = search(folder.path(), arguments);
+        let message = error["error"]["message"].as_str().unwrap_or_default();
+        assert!(got == code && message.contains(words), "{arguments}: {got} {message}");
+    }
+}
+
+fn start(folder: &Path, arguments: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nasgen"));
+    command.arg("search").args(arguments.split_whitespace()).current_dir(folder);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn wait_for(what: &str, seconds: f64, mut is: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is() {
+        assert!(began.elapsed().as_secs_f64() < seconds, "waited {seconds} s for {what}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// The files of a study that is being written are read beside its writers.
+fn trials_now(folder: &Path, study: &str) -> Vec<Trial> {
+    let path = folder.join(format!("studies/{study}.db"));
+    if path.is_file() { trials(folder, study) } else { Vec::new() }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_search_that_is_stopped_goes_on_with_the_same_command() {
+    use nix::{sys::signal, unistd::Pid};
+    let folder = folder_with_space();
+    let arguments = "space.yml --epochs 60 --subset 500 --sampler random --trials 2 --jobs 1 --finalists 0";
+    let (code, whole, stderr) = search(folder.path(), &format!("{arguments} --study whole"));
+    assert_eq!(code, 0, "{stderr}");
+    let mut child = start(folder.path(), &format!("{arguments} --study stopped"));
+    wait_for("a report", 60.0, || trials_now(folder.path(), "stopped").iter().any(|trial| !trial.reports.is_empty()));
+    signal::kill(Pid::from_raw(child.id().try_into().unwrap()), signal::Signal::SIGINT).unwrap();
+    let status = child.wait().unwrap();
+    if status.code() == Some(130) {
+        let now = trials_now(folder.path(), "stopped");
+        assert!(now.iter().any(|trial| trial.paused), "{now:?}");
+    }
+    let (code, resumed, stderr) = search(folder.path(), &format!("{arguments} --study stopped"));
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(resumed["trials"], whole["trials"]);
+    assert_eq!(told(&trials(folder.path(), "stopped")), told(&trials(folder.path(), "whole")));
+}
+
+/// Four workers in four processes, each killed at random moments and started again: every trial is there, is
+/// counted once and has the value that it would have had.
+#[cfg(unix)]
+#[test]
+fn killed_workers_lose_nothing_and_trials_go_on_from_their_checkpoints() {
+    let folder = folder_with_space();
+    let arguments = "space.yml --epochs 12 --subset 400 --sampler random --trials 8 --jobs 1 --finalists 0 --lease 1s";
+    let (code, _, stderr) = search(folder.path(), &format!("{arguments} --study whole"));
+    assert_eq!(code, 0, "{stderr}");
+    let killed = format!("{arguments} --study killed");
+    let mut workers: Vec<Child> = (0..4).map(|_| start(folder.path(), &killed)).collect();
+    let chance = nasgen_modules::randomness::Stream::new(3, "kills");
+    let began = Instant::now();
+    for kill in 0..8 {
+        sleep(Duration::from_millis(200 + (600.0 * chance.uniform(kill)) as u64));
+        let victim = (kill % 4) as usize;
+        // It may have found its work done.
+        let _ = workers[victim].kill();
+        workers[victim].wait().unwrap();
+        workers[victim] = start(folder.path(), &killed);
+        assert!(began.elapsed().as_secs() < 120);
+    }
+    for worker in &mut workers {
+        assert!(worker.wait().unwrap().success());
+    }
+    let (code, result, stderr) = search(folder.path(), &killed);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(result["trials"], serde_json::json!({"complete": 8, "pruned": 0, "failed": 0, "reused": 0}));
+    let (mut whole, mut ended) = (told(&trials(folder.path(), "whole")), told(&trials(folder.path(), "killed")));
+    assert_eq!(ended.iter().map(|trial| trial.0).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+    // Trial n is drawn from (seed, n): the same network, whoever trained it and however often it was killed.
+    whole.sort_by_key(|trial| trial.0);
+    ended.sort_by_key(|trial| trial.0);
+    assert_eq!(ended, whole);
+}
+
+#[cfg(unix)]
+mod mishaps {
+    use super::*;
+
+    const VALUES: &str = "params: {x: {float: [0, 1]}, kind: {choice: [a, b]}}\n";
+
+    fn folder_with(script: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("values.yml"), VALUES).unwrap();
+        fs::write(folder.path().join("train.sh"), script).unwrap();
+        folder
+    }
+
+    fn evaluate(folder: &Path, more: &str) -> (i32, Value, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nasgen"));
+        command.args(["search", "values.yml", "--evaluator", "sh train.sh", "--json", "--sampler", "random"]);
+        let output = command.args(more.split_whitespace()).current_dir(folder).output().unwrap();
+        let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        let json = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout} {stderr}"));
+        (output.status.code().unwrap(), json, stderr)
+    }
+
+    #[test]
+    fn the_study_goes_on_whatever_an_evaluator_does() {
+        // Trials 1 to 5 hang, crash, are killed, talk rubbish and say NaN.
+        let folder = folder_with(
+            r#"while read -r line; do
+echo "a line for people" >&2
+number=${line#*:}; number=${number%%,*}
+case $number in
+1) sleep 30;; 2) exit 3;; 3) kill -9 $$;; 4) echo "Epoch 1/30";; 5) echo '{"value":NaN}';;
+*) echo '{"step":1,"value":0.25}'; echo "{\"value\":0.$number}";;
+esac
+done"#,
+        );
+        let (code, result, stderr) = evaluate(folder.path(), "--trials 8 --silence 3s");
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(result["trials"], serde_json::json!({"complete": 3, "pruned": 0, "failed": 5, "reused": 0}));
+        assert_eq!((&result["best"]["number"], &result["best"]["values"]["value"]), (&7.into(), &0.7.into()));
+        assert_eq!(result["best"]["config"].as_str().map(|path| path.ends_with("best.yml")), Some(true));
+        let ended = trials(folder.path(), "values");
+        let faults: Vec<&str> = ended[1..6].iter().map(|trial| trial.user["fault"].as_str().unwrap()).collect();
+        assert_eq!(faults, ["hung", "crashed", "crashed", "rubbish", "diverged"]);
+        for trial in &ended[1..6] {
+            let lines = trial.user["last_lines"].as_array().unwrap();
+            assert!(lines.contains(&"a line for people".into()), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn an_evaluator_that_always_fails_ends_the_search() {
+        let folder = folder_with("read line; echo 'no module named torch' >&2; exit 1");
+        let (code, error, _) = evaluate(folder.path(), "--trials 50");
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(code == 1 && message.contains("the first 5 trials failed"), "{message}");
+        assert_eq!(trials(folder.path(), "values").len(), 5);
+    }
+
+    #[test]
+    fn an_evaluator_is_told_to_prune_and_gives_several_values() {
+        let folder = folder_with(
+            r#"while read -r line; do
+number=${line#*:}; number=${number%%,*}
+echo "{\"step\":1,\"value\":$((9 - number))}"
+if [ "$number" -ge 2 ]; then read -r answer; echo "$answer" >> answers; fi
+echo "{\"values\":{\"recall\":$((9 - number)),\"milliseconds\":$number}}"
+done"#,
+        );
+        let pruned = "--trials 4 --pruner threshold:lower=7.5 --objective recall:max";
+        let (code, result, stderr) = evaluate(folder.path(), pruned);
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(result["trials"], serde_json::json!({"complete": 2, "pruned": 2, "failed": 0, "reused": 0}));
+        let answers = fs::read_to_string(folder.path().join("answers")).unwrap();
+        assert_eq!(answers, "{\"prune\":true}\n{\"prune\":true}\n");
+    }
+
+    #[test]
+    fn trials_of_networks_are_given_as_specs_and_as_pytorch_modules() {
+        let folder = folder_with(r#"while read -r line; do echo "$line" >> asked; echo '{"value":1}'; done"#);
+        fs::write(folder.path().join("values.yml"), SPACE).unwrap();
+        let (code, _, stderr) = evaluate(folder.path(), "--trials 2");
+        assert_eq!(code, 0, "{stderr}");
+        for line in fs::read_to_string(folder.path().join("asked")).unwrap().lines() {
+            let asked: Value = serde_json::from_str(line).unwrap();
+            let module = fs::read_to_string(asked["model_py"].as_str().unwrap()).unwrap();
+            assert!(module.contains("class Network(nn.Module)"), "{module}");
+            let spec = asked["config"].as_str().unwrap();
+            let (code, _, stderr) = nasgen(folder.path(), &format!("show {spec}"));
+            assert!(code == 0, "{stderr}");
+            assert!(asked["params"]["width"].is_u64(), "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_trial_that_needs_too_much_memory_fails_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        // The wide network's activations take about 100 GB for a batch.
+        let space = "\
+input_size: [64, 64]
+backbone:
+  - [1, Conv, [{choice: [8, 50000]}, 1, 1]]
+  - [1, GlobalAvgPool, []]
+  - [1, Flatten, []]
+  - [1, Linear, [10]]
+";
+        fs::write(folder.path().join("space.yml"), space).unwrap();
+        let (code, result, stderr) =
+            search(folder.path(), "space.yml --epochs 1 --subset 100 --sampler grid --trials 2 --jobs 1 --finalists 0");
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(result["trials"], serde_json::json!({"complete": 1, "pruned": 0, "failed": 1, "reused": 0}));
+        let ended = trials(folder.path(), "space");
+        let failed = ended.iter().find(|trial| trial.state == State::Fail).unwrap();
+        assert_eq!(failed.user["fault"], "out of memory");
+    }
+
+    #[test]
+    fn a_trial_that_diverges_fails_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let space = "\
+input_size: [8, 8]
+backbone:
+  - [1, Conv, [8, 3, 2, null, 1, null, false]]
+  - [1, Flatten, []]
+  - [1, Linear, [64]]
+  - [1, Linear, [10]]
+train: {warmup: 0, epochs: 3, batch: 200, lr: {choice: [0.01, 90]}}
+";
+        fs::write(folder.path().join("space.yml"), space).unwrap();
+        let (code, result, stderr) =
+            search(folder.path(), "space.yml --sampler grid --trials 2 --jobs 1 --finalists 0");
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(result["trials"], serde_json::json!({"complete": 1, "pruned": 0, "failed": 1, "reused": 0}));
+        assert!(stderr.contains("became"), "{stderr}");
+    }
+
+    /// A limit on the size of files stands for a full disk.
+    #[test]
+    fn a_full_disk_ends_the_search_and_nothing_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        // Weights of about a megabyte do not fit where the database does.
+        let wide = SPACE.replace("[8, 32], step: 8", "[160, 192], step: 32");
+        fs::write(folder.path().join("space.yml"), wide).unwrap();
+        let arguments = format!("space.yml {QUICK} --jobs 1 --finalists 0 --lease 1s");
+        assert_eq!(search(folder.path(), &format!("{arguments} --trials 1")).0, 0);
+        let arguments = format!("{arguments} --trials 2");
+        let script = format!("trap '' XFSZ; ulimit -f 700; exec '{}' search {arguments}", env!("CARGO_BIN_EXE_nasgen"));
+        let output = Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("last.safetensors"), "{stderr}");
+        let (code, result, stderr) = search(folder.path(), &arguments);
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(result["trials"]["complete"], 2, "{result} {stderr}");
+    }
+}
