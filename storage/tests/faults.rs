@@ -182,7 +182,7 @@ impl Worker {
         for epoch in last + 1..=EPOCHS {
             thread::sleep(Duration::from_millis(20));
             self.storage.report(lease, &[(epoch, value_of(number, epoch))], &Attributes::new())?;
-            if number % 5 == 0 && epoch == 2 {
+            if number.is_multiple_of(5) && epoch == 2 {
                 return self.storage.pause(lease);
             }
         }
@@ -411,11 +411,9 @@ fn a_full_disk_loses_nothing() {
         assert_eq!(trial.params, params_of(number));
     }
     // And it goes on, perhaps after the lease of the trial that failed.
-    let lease = loop {
-        match storage.begin(id, "w", LEASE, None).unwrap() {
-            Some(Work::New(lease) | Work::Abandoned(lease, _)) => break lease,
-            other => panic!("{other:?}"),
-        }
+    let lease = match storage.begin(id, "w", LEASE, None).unwrap() {
+        Some(Work::New(lease) | Work::Abandoned(lease, _)) => lease,
+        other => panic!("{other:?}"),
     };
     storage.finish(&lease, State::Complete, &[1.0], &Attributes::new()).unwrap();
 }

@@ -197,7 +197,7 @@ fn check_goes_on_here(storage: &mut dyn Storage, study: i64) {
 
 #[test]
 fn optuna_goes_on_with_what_nasgen_wrote() {
-    let objectives = vec![objective("accuracy", Direction::Maximize), objective("macs", Direction::Minimize)];
+    let objectives = [objective("accuracy", Direction::Maximize), objective("macs", Direction::Minimize)];
     for python in interpreters() {
         for (_, database) in databases::all() {
             for (name, count) in [("one", 1), ("two", 2)] {
@@ -291,7 +291,7 @@ fn the_dashboard_shows_it() {
     };
     let database = databases::sqlite().unwrap();
     let mut storage = database.connect();
-    let objectives = vec![objective("accuracy", Direction::Maximize), objective("macs", Direction::Minimize)];
+    let objectives = [objective("accuracy", Direction::Maximize), objective("macs", Direction::Minimize)];
     for (name, count) in [("one", 1), ("two", 2)] {
         let study = write(&mut *storage, name, objectives[..count].to_vec());
         script(python, "dashboard.py", &[&database.url, name, "11"]);
