@@ -373,7 +373,11 @@ mod tests {
             ("read line; echo starting >&2; kill -9 $$", FaultKind::Crashed, "signal: 9"),
             ("read line; echo starting >&2; echo 'Epoch 1: 0.3'", FaultKind::Rubbish, "said `Epoch 1: 0.3`"),
             ("read line; echo starting >&2; echo '{\"value\":\"high\"}'", FaultKind::Rubbish, "must be a number"),
-            ("read line; echo starting >&2; echo '{\"value\":NaN}'; read more", FaultKind::Diverged, "value is NaN"),
+            (
+                "while read line; do echo starting >&2; echo '{\"value\":NaN}'; done",
+                FaultKind::Diverged,
+                "value is NaN",
+            ),
         ] {
             let mut evaluator = evaluator(script, 0.3);
             for number in 0..2 {
