@@ -533,7 +533,7 @@ fn a_space_of_very_deep_networks_is_surveyed_in_no_time() {
     let began = processor_seconds();
     let space = space("deep", text);
     let survey = survey(&space, Budget::default());
-    // A tenth of what it takes when every layer is written down; the program itself takes a third of a second.
+    // In this profile 1.1 s, and 32 s when every layer is written down.
     let took = processor_seconds() - began;
     assert!(took < 5.0, "{took} s");
     let [fewest, most, ..] = survey.extremes.unwrap();
