@@ -30,6 +30,9 @@ pub trait Pruner: Send + Sync {
     }
 }
 
+/// Makes a pruner of its name and settings.
+type Make = fn(&str, &Map<String, Value>) -> Result<Box<dyn Pruner>, SettingError>;
+
 /// A pruner that can be named.
 #[derive(Clone, Copy, Debug)]
 pub struct PrunerKind {
@@ -39,7 +42,7 @@ pub struct PrunerKind {
     pub summary: &'static str,
     /// Every setting with its default, in order.
     pub defaults: fn() -> Map<String, Value>,
-    make: fn(&str, &Map<String, Value>) -> Result<Box<dyn Pruner>, SettingError>,
+    make: Make,
 }
 
 /// How a pruner is made of its settings.

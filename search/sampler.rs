@@ -52,6 +52,9 @@ pub trait Sampler: Send + Sync {
     fn suggest(&self, history: History<'_>, number: u64, space: &dyn SearchSpace) -> Result<Candidate, NoCandidate>;
 }
 
+/// Makes a sampler of its name, a seed and settings.
+type Make = fn(&str, u64, &Map<String, Value>) -> Result<Box<dyn Sampler>, SettingError>;
+
 /// A sampler that can be named.
 #[derive(Clone, Copy, Debug)]
 pub struct SamplerKind {
@@ -61,7 +64,7 @@ pub struct SamplerKind {
     pub summary: &'static str,
     /// Every setting with its default, in order.
     pub defaults: fn() -> Map<String, Value>,
-    make: fn(&str, u64, &Map<String, Value>) -> Result<Box<dyn Sampler>, SettingError>,
+    make: Make,
 }
 
 /// How a sampler is made of its settings and a seed.
@@ -223,7 +226,7 @@ mod tests {
     use crate::{Direction, Objective, Param, State, fixtures::empty_trial};
     use nasgen_modules::Distribution;
     use serde_json::json;
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, io::Write};
 
     /// A space like those of networks: what is drawn depends on what was, some values are ruled out, and some
     /// networks cost too much.
@@ -520,7 +523,8 @@ mod tests {
                     sampler.suggest(space.history(&trials), number, &space).unwrap();
                 }
                 let each = (processor_ms() - start) / 10.0;
-                eprintln!("{} objectives, {}: {each:.1} ms", space.objectives.len(), kind.name);
+                let count = space.objectives.len();
+                writeln!(std::io::stderr(), "{count} objectives, {}: {each:.1} ms", kind.name).unwrap();
             }
         }
     }
