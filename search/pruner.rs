@@ -30,7 +30,7 @@ pub trait Pruner: Send + Sync {
     }
 }
 
-/// Makes a pruner called so of settings.
+/// Makes a pruner of its name and settings.
 type Make = fn(&str, &Map<String, Value>) -> Result<Box<dyn Pruner>, SettingError>;
 
 /// A pruner that can be named.

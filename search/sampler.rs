@@ -52,7 +52,7 @@ pub trait Sampler: Send + Sync {
     fn suggest(&self, history: History<'_>, number: u64, space: &dyn SearchSpace) -> Result<Candidate, NoCandidate>;
 }
 
-/// Makes a sampler called so of a seed and settings.
+/// Makes a sampler of its name, a seed and settings.
 type Make = fn(&str, u64, &Map<String, Value>) -> Result<Box<dyn Sampler>, SettingError>;
 
 /// A sampler that can be named.
@@ -226,7 +226,7 @@ mod tests {
     use crate::{Direction, Objective, Param, State, fixtures::empty_trial};
     use nasgen_modules::Distribution;
     use serde_json::json;
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, io::Write};
 
     /// A space like those of networks: what is drawn depends on what was, some values are ruled out, and some
     /// networks cost too much.
@@ -511,7 +511,6 @@ mod tests {
     /// The time that asking takes after many trials, in an optimised build; run with `--ignored --nocapture`.
     #[test]
     #[ignore = "a measurement"]
-    #[expect(clippy::print_stderr, reason = "it says what it measured")]
     fn asking_after_many_trials() {
         for space in [Toy::accuracy(1e9), Toy::with_costs(1e9)] {
             let mut draw = RandomDraw::new(Chance::new(0, "test", 0));
@@ -524,7 +523,8 @@ mod tests {
                     sampler.suggest(space.history(&trials), number, &space).unwrap();
                 }
                 let each = (processor_ms() - start) / 10.0;
-                eprintln!("{} objectives, {}: {each:.1} ms", space.objectives.len(), kind.name);
+                let count = space.objectives.len();
+                writeln!(std::io::stderr(), "{count} objectives, {}: {each:.1} ms", kind.name).unwrap();
             }
         }
     }

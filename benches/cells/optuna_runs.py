@@ -37,7 +37,7 @@ class Space:
 
     def __init__(self, program: Path) -> None:
         self.process = subprocess.Popen(
-            [program, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            [program.resolve(), "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
     def score(self, trial: optuna.Trial) -> tuple[float, float] | None:

@@ -27,7 +27,7 @@ pub(crate) fn accuracy(draws: &[Param], params: f64, macs: f64) -> f64 {
     let text = |name: &str| find(name).and_then(Value::as_str).unwrap_or_default();
     let added = |table: &[(&str, f64)], name: &str| table.iter().find(|(own, _)| *own == name).map_or(0.0, |(_, x)| *x);
 
-    let mut sum = 0.86 - 0.45 * (-(params.max(1.0) / 3000.0).ln().max(0.0) / 1.8).exp();
+    let mut sum = 0.70 - 0.45 * (-(params.max(1.0) / 3000.0).ln().max(0.0) / 1.8).exp();
     sum += 0.03 * (1.0 - (-(macs.max(1.0) / 1e6).ln().max(0.0) / 1.5).exp());
     let mut before: Option<(String, f64)> = None;
     for stage in 1..=3 {

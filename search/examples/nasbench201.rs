@@ -3,7 +3,6 @@
 //!
 //! `nasbench201 TABLE OUT SEEDS SAMPLER…`: seeds as FROM:TO, a sampler as NAME or as NAME={"setting": value}.
 
-#[expect(dead_code, reason = "what is measured of a run is for the test")]
 #[path = "../tests/yardstick/mod.rs"]
 mod yardstick;
 

@@ -3,9 +3,7 @@
 
 use flate2::read::GzDecoder;
 use nasgen_modules::{Distribution, Draw};
-use nasgen_search::{
-    Candidate, Direction, History, Objective, Param, Rejection, Sampler, SearchSpace, State, Trial, pareto,
-};
+use nasgen_search::{Candidate, Direction, History, Objective, Param, Rejection, Sampler, SearchSpace, State, Trial};
 use serde_json::Value;
 use std::{
     collections::HashMap,
@@ -23,8 +21,10 @@ pub(crate) const COLUMNS: [(&str, f64); 2] = [("val_c10", 80.0), ("val_in16", 25
 pub(crate) struct Table {
     rows: HashMap<[String; 6], usize>,
     params: Vec<f64>,
-    flops: Vec<f64>,
-    accuracies: Vec<Vec<f64>>,
+    /// Multiply-adds of each cell, in millions.
+    pub(crate) flops: Vec<f64>,
+    /// By column, then by cell.
+    pub(crate) accuracies: Vec<Vec<f64>>,
 }
 
 impl Table {
@@ -59,21 +59,6 @@ impl Table {
             }
         }
         Ok(table)
-    }
-
-    /// The best accuracy of `cells` in column `column`.
-    pub(crate) fn best(&self, column: usize, cells: &[usize]) -> f64 {
-        cells.iter().map(|cell| self.accuracies[column][*cell]).fold(0.0, f64::max)
-    }
-
-    /// The volume that `cells` dominate, of that of all cells: accuracy against the logarithm of multiply-adds.
-    pub(crate) fn volume_share(&self, column: usize, cells: &[usize]) -> f64 {
-        let most = self.flops.iter().copied().fold(0.0, f64::max);
-        let reference = [-COLUMNS[column].1, most.ln() + 1e-9];
-        let point = |cell: &usize| [-self.accuracies[column][*cell], self.flops[*cell].ln()];
-        let all: Vec<[f64; 2]> = (0..self.flops.len()).map(|cell| point(&cell)).collect();
-        let reached: Vec<[f64; 2]> = cells.iter().map(point).collect();
-        pareto::hypervolume(&reached, &reference) / pareto::hypervolume(&all, &reference)
     }
 
     /// The cells that `sampler` tries, by row: accuracy alone, or against multiply-adds.
