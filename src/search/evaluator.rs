@@ -8,20 +8,20 @@
 use super::scorer::{Assignment, Audience, Ending, Fault, FaultKind, Order, Score, Scorer};
 use serde_json::{Map, Value, json};
 use std::{
-    collections::{BTreeMap, VecDeque},
-    io::{BufRead, BufReader, Read, Write},
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, channel},
-    },
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::{Duration, Instant},
 };
 
 /// Lines of an evaluator that are kept for messages.
 const LINES: usize = 20;
+/// They are looked for in so many last bytes of what it complained.
+const TAIL: u64 = 16 << 10;
 /// How often a waiting search looks whether it was stopped.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long an evaluator may take to end after it was asked to prune.
@@ -49,8 +49,8 @@ struct Process {
     stdin: ChildStdin,
     /// Lines of stdout; ends with the process.
     answers: Receiver<String>,
-    /// The last lines of stdout and stderr.
-    last: Arc<Mutex<VecDeque<String>>>,
+    /// Its stderr. A file and not a pipe: what it wrote before an answer is there when the answer is read.
+    complaints: File,
 }
 
 /// One line of an evaluator.
@@ -90,6 +90,9 @@ impl<'a> Evaluator<'a> {
         // What was said between two trials belongs to neither.
         while process.answers.try_recv().is_ok() {}
         let process = self.process.insert(process);
+        // It writes at the end, wherever that is; one that talks much must not fill the disk in a night.
+        let emptied = process.complaints.set_len(0);
+        emptied.map_err(|error| failed_log(&error))?;
         let sent = process.send(&line);
         sent.map_err(|error| self.fault(FaultKind::Crashed, format!("the evaluator takes no trial: {error}")))
     }
@@ -128,7 +131,7 @@ impl<'a> Evaluator<'a> {
 
     /// Ends the evaluator, which is in the middle of something unknown, and keeps its last lines.
     fn fault(&mut self, kind: FaultKind, message: String) -> Fault {
-        let lines = self.process.take().map(Process::end).unwrap_or_default();
+        let lines = self.process.take().map(|mut process| process.last_lines()).unwrap_or_default();
         Fault { lines, ..Fault::of_trial(kind, message) }
     }
 
@@ -143,7 +146,7 @@ impl<'a> Evaluator<'a> {
                 Answer::Last(values) => {
                     return match values.iter().find(|(_, value)| value.is_nan()) {
                         Some((name, _)) => {
-                            let lines = self.process.as_ref().map(Process::lines).unwrap_or_default();
+                            let lines = self.process.as_mut().map(Process::last_lines).unwrap_or_default();
                             let fault = Fault::of_trial(FaultKind::Diverged, format!("the evaluator's {name} is NaN"));
                             Err(Fault { lines, ..fault })
                         }
@@ -193,24 +196,21 @@ impl Process {
     fn start(command: &str) -> Result<Self, Fault> {
         let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
         let mut starting = Command::new(shell);
-        starting.args([flag, command]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let complaints = tempfile::Builder::new().append(true).tempfile().map(|file| file.into_file());
+        let complaints = complaints.map_err(|error| failed_log(&error))?;
+        let stderr = complaints.try_clone().map_err(|error| failed_log(&error))?;
+        starting.args([flag, command]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         // What it starts ends with it, and Ctrl-C is the search's business.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut starting, 0);
         let mut child =
             starting.spawn().map_err(|error| Fault::of_all(format!("cannot start `{command}`: {error}")))?;
-        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Fault::of_all(format!("cannot talk to `{command}`")));
         };
-        let last = Arc::new(Mutex::new(VecDeque::new()));
         let (sender, answers) = channel();
-        let (said, complained) = (Arc::clone(&last), Arc::clone(&last));
-        thread::spawn(move || {
-            lines(stdout, &said, |line| sender.send(line).is_ok());
-        });
-        thread::spawn(move || lines(stderr, &complained, |_| true));
-        Ok(Self { child, stdin, answers, last })
+        thread::spawn(move || lines(stdout, |line| sender.send(line).is_ok()));
+        Ok(Self { child, stdin, answers, complaints })
     }
 
     fn send(&mut self, line: &Value) -> std::io::Result<()> {
@@ -218,14 +218,18 @@ impl Process {
         self.stdin.flush()
     }
 
-    fn lines(&self) -> Vec<String> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-
-    fn end(self) -> Vec<String> {
-        // What it said just before it ended may still be on its way.
-        thread::sleep(LOOK);
-        self.lines()
+    /// The end of what it complained in this trial; nothing where that cannot be read.
+    fn last_lines(&mut self) -> Vec<String> {
+        let mut bytes = Vec::new();
+        let length = self.complaints.metadata().map_or(0, |metadata| metadata.len());
+        let begin = length.saturating_sub(TAIL);
+        let sought = self.complaints.seek(SeekFrom::Start(begin));
+        if sought.and_then(|_| (&self.complaints).take(TAIL).read_to_end(&mut bytes)).is_err() {
+            return Vec::new();
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().skip(usize::from(begin > 0)).collect();
+        lines[lines.len().saturating_sub(LINES)..].iter().map(|line| shortened(line.trim_end())).collect()
     }
 }
 
@@ -241,23 +245,17 @@ impl Drop for Process {
     }
 }
 
-/// Reads lines until the stream ends or `take` has enough; the last ones are kept.
-fn lines(stream: impl Read, last: &Mutex<VecDeque<String>>, mut take: impl FnMut(String) -> bool) {
+fn failed_log(error: &std::io::Error) -> Fault {
+    Fault::of_all(format!("cannot keep what the evaluator says in a temporary file: {error}"))
+}
+
+/// Reads lines until the stream ends or `take` has enough.
+fn lines(stream: impl Read, mut take: impl FnMut(String) -> bool) {
     let mut stream = BufReader::new(stream);
     loop {
         let mut bytes = Vec::new();
         let read = stream.by_ref().take(LONGEST_LINE as u64).read_until(b'\n', &mut bytes);
-        if read.is_err() || bytes.is_empty() {
-            return;
-        }
-        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-        let mut kept = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == LINES {
-            kept.pop_front();
-        }
-        kept.push_back(shortened(&line));
-        drop(kept);
-        if !take(line) {
+        if read.is_err() || bytes.is_empty() || !take(String::from_utf8_lossy(&bytes).trim_end().to_owned()) {
             return;
         }
     }
@@ -307,6 +305,7 @@ mod tests {
     use super::*;
     use crate::search::Proposal;
     use nasgen_search::Candidate;
+    use std::sync::Mutex;
 
     /// Keeps what it is told, and stops from a step on.
     struct Told(Mutex<Vec<(u64, f64)>>, u64);
