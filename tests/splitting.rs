@@ -110,6 +110,10 @@ fn every_image_is_measured_on_by_a_network_that_did_not_learn_from_it() {
     assert!((number(&whole["out_of_fold"]["accuracy"]) - mean).abs() < 1e-9, "folds of 20 images weigh the same");
     let table = fs::read_to_string(here.join("cv/out_of_fold.csv")).unwrap();
     assert_eq!(table.lines().count(), 61);
+    let page = fs::read_to_string(here.join("cv/report.html")).unwrap();
+    for words in ["Cross-validation in 3 folds", "fold-3/report.html", "Confusion matrix", "Accuracy of each fold"] {
+        assert!(page.contains(words), "{words}");
+    }
 
     // Stopped after its first fold, it goes on with the others and ends alike.
     fs::remove_dir_all(here.join("cv/fold-2")).unwrap();

@@ -3,6 +3,7 @@
 use super::{
     device,
     failure::{Failure, Kind},
+    images::LoadingFlags,
     output::Output,
     show::{input_shape, plan},
     train::{ExecutorName, executor, executor_failure},
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 /// Mistakes that are shown.
 const MISTAKES: usize = 36;
 /// The page in a run's folder.
-const PAGE: &str = "report.html";
+pub(super) const PAGE: &str = "report.html";
 
 /// Write report.html of a run again: curves, confusions, mistakes, the network, how to repeat it.
 ///
@@ -50,8 +51,8 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     }
     let mut config = RunConfig::parse(&SourceText::read(&run.join("config.yaml"))?)?;
     if config.kfold.is_some() {
-        let message = "it is a cross-validation; each of its folds has a report of its own";
-        return Err(Failure::usage(format!("{}: {message}: {}/fold-1", run.display(), run.display())));
+        let message = "it is a cross-validation, whose report.html is written at its end; wanted one of its folds";
+        return Err(Failure::usage(format!("{}: {message}, such as {}/fold-1", run.display(), run.display())));
     }
     if let Some(data) = data {
         config.data = data.clone();
@@ -80,7 +81,7 @@ pub(super) fn write(run: &Path, config: &RunConfig, network: &Network, parts: &P
     save(&run.join(PAGE), &page(run, config, network, Some(&parts.validation))?)
 }
 
-fn save(path: &Path, page: &str) -> Result<(), Failure> {
+pub(super) fn save(path: &Path, page: &str) -> Result<(), Failure> {
     files::write_whole(path, page.as_bytes())
         .map_err(|error| Failure::new(Kind::Failed, format!("cannot write {}: {error}", path.display())))
 }
@@ -93,7 +94,7 @@ fn images(run: &Path, config: &RunConfig) -> Result<Option<Images>, Failure> {
     }
     let (description, _) = Description::read(&weights)?;
     let format = description.image_format().map_err(|problem| Failure::usage(format!("fit {problem}")))?;
-    let data = config.data.load(&format)?;
+    let data = config.data.load(&format, &LoadingFlags::default().room())?;
     let parts = Partition::by(&SplitFile::read(&run.join("split.csv"))?, data, true)?;
     Ok(Some(parts.validation))
 }
@@ -138,7 +139,7 @@ fn page(run: &Path, config: &RunConfig, network: &Network, validation: Option<&I
     Ok(report.to_html())
 }
 
-fn measure(answers: Vec<f64>, images: &Images, classes: &[String]) -> Measured {
+pub(super) fn measure(answers: Vec<f64>, images: &Images, classes: &[String]) -> Measured {
     let mistakes = worst_mistakes(&answers, &images.labels, classes.len(), MISTAKES);
     let pictured = mistakes.into_iter().filter_map(|mistake| {
         let png = picture(images, mistake.image).ok()?;

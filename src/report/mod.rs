@@ -2,8 +2,10 @@
 
 mod blocks;
 mod evaluation;
+mod folds;
 pub mod html;
 mod lr_chart;
+mod measured;
 mod network;
 mod run;
 mod space;
@@ -13,9 +15,11 @@ mod survey;
 
 pub use blocks::{block_details, block_list, layer_details};
 pub use evaluation::{answers_csv, evaluation_text};
+pub use folds::{FoldRow, FoldsReport};
 pub use lr_chart::lr_chart;
 pub use network::network_table;
-pub use run::{EpochRow, Measured, RunReport, Setting};
+pub use measured::Measured;
+pub use run::{EpochRow, GUESSING, RunReport, Setting};
 pub use space::{count_text, space_report};
 pub use study::{best_text, studies_text, study_text};
 pub use study_page::StudyPage;

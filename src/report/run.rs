@@ -1,15 +1,17 @@
 //! `report.html` of a run: what was trained, how it went, what it is good at and where it errs.
 
-use super::html::{
-    chart::{self, Axis, Series, heat_map},
-    diagram::network_diagram,
-    number,
-    page::{Section, facts, page, picture},
-    percent,
-    table::{Cell, table},
+use super::{
+    html::{
+        chart::{self, Axis, Series},
+        diagram::network_diagram,
+        number,
+        page::{Section, facts, page, picture},
+        percent,
+        table::{Cell, table},
+    },
+    measured::{Measured, weakest_class},
 };
 use crate::{
-    evaluation::{Evaluation, Mistake, ReliabilityBin},
     network::Network,
     numbers::{grouped, short},
     spec::emit_inline,
@@ -17,14 +19,12 @@ use crate::{
 use maud::{Markup, html};
 use serde_json::Value;
 
-/// Above this many classes a matrix of all pairs says nothing to the eye.
-const MATRIX_CLASSES: usize = 120;
-/// Pairs of confused classes that are named.
-const CONFUSED: usize = 10;
 /// By how much training accuracy may exceed that on validation images before it is remarked on.
 const OVERFITTED: f64 = 0.1;
 /// By how much accuracy may rise in the last quarter of the epochs before it is remarked on.
 const STILL_LEARNING: f64 = 0.005;
+/// An accuracy below so many times that of guessing is remarked on.
+pub const GUESSING: f64 = 1.5;
 /// How many times as many images the largest class may have as the smallest before it is remarked on.
 const IMBALANCED: f64 = 3.0;
 /// Width of the accuracy's interval above which it is remarked on.
@@ -108,16 +108,6 @@ impl EpochRow {
     }
 }
 
-/// What the network says of the validation images.
-pub struct Measured {
-    /// All measures.
-    pub evaluation: Evaluation,
-    /// The worst mistakes: what it is, the image's name, the image as a PNG file.
-    pub mistakes: Vec<(Mistake, String, Vec<u8>)>,
-    /// Confidence and what became of it.
-    pub reliability: Vec<ReliabilityBin>,
-}
-
 /// One setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -148,9 +138,7 @@ impl RunReport<'_> {
     pub fn to_html(&self) -> String {
         let mut sections = vec![Section { id: "curves", title: "How it went".into(), body: self.curves() }];
         if let Some(measured) = &self.measured {
-            sections.push(Section { id: "classes", title: "Classes".into(), body: self.class_measures(measured) });
-            sections.push(Section { id: "mistakes", title: "Worst mistakes".into(), body: self.mistakes(measured) });
-            sections.push(Section { id: "sureness", title: "How sure it is".into(), body: calibration(measured) });
+            sections.extend(measured.sections(self.classes));
         }
         sections.push(Section { id: "network", title: "Network".into(), body: self.network() });
         sections.push(Section { id: "data", title: "Data".into(), body: self.data() });
@@ -189,14 +177,11 @@ impl RunReport<'_> {
     fn headline(&self) -> Markup {
         match (&self.measured, self.best()) {
             (Some(Measured { evaluation, .. }), _) => {
-                let weakest = weakest_first(evaluation).into_iter().next();
                 html! {
                     (percent(evaluation.accuracy)) " of " (grouped(evaluation.images as u64))
                         " validation images are right (95 % interval "
                     (percent(evaluation.interval.low)) " to " (percent(evaluation.interval.high)) ")."
-                    @if let Some(class) = weakest.filter(|class| class.f1 < 1.0) {
-                        " Weakest class: " (class.class) ", " (percent(class.recall)) " of its images are recognised."
-                    }
+                    (weakest_class(evaluation))
                 }
             }
             (None, Some(best)) => html! {
@@ -216,6 +201,13 @@ impl RunReport<'_> {
     fn hints(&self) -> Vec<String> {
         let mut hints = Vec::new();
         let Some(best) = self.best() else { return hints };
+        if best.val_accuracy < GUESSING / self.classes.len().max(1) as f64 {
+            hints.push(
+                "It is hardly better than guessing. A learning rate that is too high does that, above all to a network \
+                 without norms: --lr-find suggests one. So do too few epochs."
+                    .into(),
+            );
+        }
         let gap = best.train_accuracy - best.val_accuracy;
         if gap > OVERFITTED {
             hints.push(format!(
@@ -292,67 +284,6 @@ impl RunReport<'_> {
                 "Training loss and accuracy are those of augmented images, while the network changed; validation \
                     comes after each epoch. "
                 "Loss counts label smoothing in training, not in validation."
-            }
-        }
-    }
-
-    fn class_measures(&self, Measured { evaluation, .. }: &Measured) -> Markup {
-        let row = |class: &crate::evaluation::ClassMeasures| {
-            vec![
-                Cell::text(&class.class),
-                Cell::number(grouped(class.images)),
-                Cell::Share(class.precision),
-                Cell::Share(class.recall),
-                Cell::Share(class.f1),
-                Cell::number(class.roc_auc.map_or_else(|| "-".into(), |area| format!("{area:.3}"))),
-            ]
-        };
-        let rows: Vec<Vec<Cell>> = weakest_first(evaluation).into_iter().map(row).collect();
-        let counts: Vec<Vec<f64>> =
-            evaluation.confusion.iter().map(|row| row.iter().map(|count| *count as f64).collect()).collect();
-        let confused = evaluation.confused(CONFUSED);
-        html! {
-            p {
-                "Of all images of a class, recall is the share that was recognised; of all that was taken for it, \
-                    precision is the share that is it; "
-                "F1 is their harmonic mean. The weakest class comes first."
-            }
-            div class="grid" {
-                div {
-                    (table(&["class", "images", "precision", "recall", "F1", "ROC-AUC"], &rows))
-                    h3 style="margin-top: 20px" { "Taken for another class" }
-                    @if confused.is_empty() { p { "Not one image." } } @else {
-                        ul { @for pair in &confused {
-                            li { (pair.class) " taken for " (pair.answer) ": " (pair.images) (if pair.images == 1 {
-                                " image" } else { " images" }) }
-                        } }
-                    }
-                }
-                @if self.classes.len() <= MATRIX_CLASSES {
-                    div {
-                        (heat_map("Confusion matrix", self.classes, self.classes, &counts, ["is", "was taken for"],
-                            true))
-                        p class="soft" { "A row holds the images of one class; the darker a cell, the larger its \
-                            share of the row. On the diagonal they are right." }
-                    }
-                }
-            }
-        }
-    }
-
-    fn mistakes(&self, measured: &Measured) -> Markup {
-        let name = |class: usize| self.classes.get(class).map_or("?", String::as_str);
-        html! {
-            @if measured.mistakes.is_empty() { p { "There is none: all validation images are right." } } @else {
-                p { "The validation images whose own class seemed least probable, worst first. A label may be wrong, \
-                    too." }
-                div class="pictures" { @for (mistake, file, png) in &measured.mistakes {
-                    (picture(png, &format!("{file}, a {}", name(mistake.class)), &html! {
-                        "is " b class="right" { (name(mistake.class)) } ", said " b class="wrong" {
-                            (name(mistake.answer)) } " (" (percent(mistake.sureness)) ")"
-                        br; span class="soft" { (file) }
-                    }))
-                } }
             }
         }
     }
@@ -450,31 +381,7 @@ impl RunReport<'_> {
     }
 }
 
-fn weakest_first(evaluation: &Evaluation) -> Vec<&crate::evaluation::ClassMeasures> {
-    let mut classes: Vec<_> = evaluation.per_class.iter().filter(|class| class.images > 0).collect();
-    classes.sort_by(|one, other| one.f1.total_cmp(&other.f1));
-    classes
-}
-
-fn calibration(Measured { evaluation, reliability, .. }: &Measured) -> Markup {
-    let points = reliability.iter().map(|bin| [bin.confidence * 100.0, bin.accuracy * 100.0]).collect();
-    let series = [
-        Series { name: "this network".into(), points },
-        Series { name: "perfectly honest".into(), points: vec![[0.0, 0.0], [100.0, 100.0]] },
-    ];
-    let both = |label| Axis::new(label).with(&[0.0, 100.0]);
-    html! {
-        p {
-            "Where it says 80 %, 80 of 100 answers should be right. On average it is off by "
-            (percent(evaluation.calibration_error)) " (expected calibration error, 15 bins). Below the line it is too \
-                sure of itself."
-        }
-        div class="grid" { (chart::lines("Sureness and truth", &both("how sure it is, %"), &both("right answers, %"),
-            &series, &[])) }
-    }
-}
-
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match (whole / 3600, whole / 60 % 60, whole % 60) {
         (0, 0, _) => format!("{seconds:.1} s"),

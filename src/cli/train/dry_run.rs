@@ -61,7 +61,7 @@ impl Plan {
         let timing = timing.map_err(|error| executor_failure(&error.0))?;
         let runs = config.kfold.unwrap_or(1);
         let batch = settings.batch.min(parts.train.len()) as u64;
-        let images = (parts.train.pixels.len() + parts.validation.pixels.len()) as u64;
+        let images = parts.train.memory_bytes() + parts.validation.memory_bytes();
         Ok(Needs {
             seconds: timing.seconds * (settings.epochs * runs) as f64,
             timing,
@@ -71,10 +71,10 @@ impl Plan {
     }
 
     fn files(&self) -> String {
-        let files =
-            "best.safetensors, last.safetensors, results.csv, split.csv, model.yaml, config.yaml, aug_preview.png";
+        let files = "best.safetensors, last.safetensors, report.html, results.csv, events.jsonl, tb, split.csv, \
+                     model.yaml, config.yaml, aug_preview.png";
         match self.config.kfold {
-            Some(folds) => format!("fold-1 to fold-{folds}, each with {files}; out_of_fold.csv, folds.csv"),
+            Some(folds) => format!("fold-1 to fold-{folds}, each with {files}; report.html, out_of_fold.csv, folds.csv"),
             None => files.to_owned(),
         }
     }

@@ -13,17 +13,18 @@ use crate::{
         device,
         failure::{Failure, Kind},
         output::Output,
+        report::{PAGE, measure},
     },
     data::{Dataset, Images, Partition, SplitFile, evaluation_batch},
     evaluation::{Answers, Evaluation, Metrics, Vote, probabilities},
     network::Network,
-    report::{answers_csv, evaluation_text},
+    report::{EpochRow, FoldRow, FoldsReport, Measured, answers_csv, evaluation_text},
     spec::{ModelSpec, SourceText},
     train::{Best, Description, OptimizerRule, Origin, RunConfig, RunFolder, Summary, with_epochs},
 };
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// A cross-validation before its first fold, or before its next.
 pub(super) struct Folds {
@@ -58,18 +59,45 @@ impl Folds {
             output.message(&format!("fold    {} of {count}", index + 1));
             done.push(self.fold(index, parts, output).map_err(|failure| self.resumable(failure, index))?);
         }
-        let answers: Vec<f64> = done.iter().flat_map(|fold| fold.answers.iter().copied()).collect();
-        let answers = Answers::of(&[answers], classes.len(), Vote::Soft);
-        let labels: Vec<u32> = done.iter().flat_map(|fold| fold.validation.labels.iter().copied()).collect();
-        let names: Vec<String> = done.iter().flat_map(|fold| fold.validation.names.iter().cloned()).collect();
-        let evaluation = Evaluation::of(&answers, &labels, &classes);
-        self.folder.write("out_of_fold.csv", &answers_csv(&answers, &names, Some(&labels), &classes))?;
+        let probabilities: Vec<f64> = done.iter().flat_map(|fold| fold.answers.iter().copied()).collect();
+        let mut images = done[0].validation.clone();
+        done[1..].iter().for_each(|fold| images.append(fold.validation.clone()));
+        let measured = measure(probabilities.clone(), &images, &classes);
+        let answers = Answers::of(&[probabilities], classes.len(), Vote::Soft);
+        let csv = answers_csv(&answers, &images.names, Some(&images.labels), &classes);
+        self.folder.write("out_of_fold.csv", &csv)?;
         self.folder.write("folds.csv", &table(&done))?;
-        output.result(|| self.text(&done, &evaluation), || self.json(&done, &evaluation))
+        let report = self.report(&done, &classes, measured);
+        self.folder.write(PAGE, &report.to_html())?;
+        let evaluation = &report.measured.evaluation;
+        output.result(|| self.text(&done, evaluation), || self.json(&done, evaluation))
+    }
+
+    fn report<'a>(&'a self, done: &[Done], classes: &'a [String], measured: Measured) -> FoldsReport<'a> {
+        let row = |(index, fold): (usize, &Done)| {
+            let folder = fold_name(index);
+            let results = fs::read_to_string(self.folder.path().join(&folder).join("results.csv"));
+            FoldRow {
+                folder,
+                images: fold.validation.len(),
+                best_epoch: fold.summary.best.epoch,
+                measures: fold.summary.best.validation,
+                epochs: EpochRow::read(&results.unwrap_or_default()),
+            }
+        };
+        FoldsReport {
+            run: quoted(&self.folder.path().display().to_string()),
+            data: self.config.data.to_string(),
+            network: &self.network,
+            classes,
+            folds: done.iter().enumerate().map(row).collect(),
+            accuracy: spread(done, |best| best.accuracy),
+            measured,
+        }
     }
 
     fn fold(&self, index: usize, parts: Partition, output: &Output) -> Result<Done, Failure> {
-        let path = self.folder.path().join(format!("fold-{}", index + 1));
+        let path = self.folder.path().join(fold_name(index));
         let config = RunConfig { kfold: None, ..self.config.clone() };
         let parts = subset(parts, &config)?;
         check_batch(&self.network, &parts, &config.settings)?;
@@ -114,7 +142,7 @@ impl Folds {
         let (mean, deviation) = spread(done, |best| best.accuracy);
         format!(
             "{}\nmean     {:.1} ± {:.1} % (deviation between the folds)\n\nout of fold, {} images:\n{}\n\n\
-             files    {run}: fold-1 to fold-{}, out_of_fold.csv, folds.csv\n\
+             files    {run}: fold-1 to fold-{}, report.html, out_of_fold.csv, folds.csv\n\
              next:    nasgen predict {run}/fold-* photo.jpg",
             lines.join("\n"),
             mean * 100.0,
@@ -129,7 +157,7 @@ impl Folds {
     fn json(&self, done: &[Done], evaluation: &Evaluation) -> Value {
         let fold = |(index, fold): (usize, &Done)| {
             json!({
-                "run": self.folder.path().join(format!("fold-{}", index + 1)),
+                "run": self.folder.path().join(fold_name(index)),
                 "epochs": fold.summary.epochs,
                 "val_images": fold.validation.len(),
                 "best": best_json(&fold.summary.best, &fold.validation),
@@ -153,6 +181,10 @@ impl Folds {
             "out_of_fold": evaluation,
         })
     }
+}
+
+fn fold_name(index: usize) -> String {
+    format!("fold-{}", index + 1)
 }
 
 /// The epochs of the whole cross-validation may have been raised since the fold began.

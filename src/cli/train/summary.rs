@@ -6,6 +6,7 @@ use crate::{
     evaluation::{Interval, Metrics},
     network::Network,
     numbers::{grouped, short},
+    report::GUESSING,
     train::{Best, RunConfig, Summary},
 };
 use serde_json::{Value, json};
@@ -16,18 +17,26 @@ pub(super) fn headline(Prepared { config, network, parts, folder, .. }: &Prepare
 
 pub(super) fn data_and_model(config: &RunConfig, network: &Network, parts: &Partition) -> String {
     format!(
-        "data    {}: {} training and {} validation images, {} classes; decoded, they take {}B of memory\n\
+        "data    {}: {} training and {} validation images, {} classes; decoded, they take {}\n\
          model   {}: {} parameters, {} MACs on {}",
         parts.name,
         grouped(parts.train.len() as u64),
         grouped(parts.validation.len() as u64),
         parts.classes.len(),
-        short((parts.train.pixels.len() + parts.validation.pixels.len()) as u64),
+        places(parts),
         config.config,
         grouped(network.params()),
         short(network.macs()),
         network.input,
     )
+}
+
+/// Where the images are, and how much of it they take.
+fn places(parts: &Partition) -> String {
+    let bytes = |of: fn(&Images) -> u64| of(&parts.train) + of(&parts.validation);
+    let places = [(bytes(Images::memory_bytes), "memory"), (bytes(Images::disk_bytes), "disk")];
+    let taken = places.into_iter().filter(|(bytes, _)| *bytes > 0);
+    taken.map(|(bytes, place)| format!("{}B of {place}", short(bytes))).collect::<Vec<_>>().join(" and ")
 }
 
 pub(super) fn text_report(summary: &Summary, Prepared { config, folder, parts, .. }: &Prepared) -> String {
@@ -41,11 +50,17 @@ pub(super) fn text_report(summary: &Summary, Prepared { config, folder, parts, .
     } else {
         format!("nasgen train {model} --data {} --epochs {}", quoted(&config.data.to_string()), epochs * 2)
     };
+    let is_guessing = best.validation.accuracy < GUESSING / parts.classes.len() as f64;
+    let hint = if is_guessing {
+        "hint:   hardly better than guessing; --lr-find suggests a learning rate, or give it more epochs\n"
+    } else {
+        ""
+    };
     format!(
         "best    epoch {} of {epochs}: validation accuracy {:.1} % (95 % interval {:.1} to {:.1}), macro-F1 {:.3}, loss {:.3}\n\
          time    {seconds:.0} s, {images_per_second:.0} images per second\n\
          files   {run}: best.safetensors, last.safetensors, report.html, results.csv, tb, model.yaml, config.yaml\n\
-         next:   {more}\n\
+         {hint}next:   {more}\n\
          \x20       nasgen eval {} · nasgen show {model}",
         best.epoch,
         best.validation.accuracy * 100.0,

@@ -11,6 +11,13 @@ pub enum Cell {
     Number(String),
     /// A share in `0.0..=1.0`, as a bar with its number.
     Share(f64),
+    /// Words that lead to another file.
+    Link {
+        /// Relative to the page.
+        href: String,
+        /// The words.
+        text: String,
+    },
 }
 
 impl Cell {
@@ -46,6 +53,7 @@ fn cell(cell: &Cell) -> Markup {
     html! {
         @match cell {
             Cell::Text(text) => td class="w" { (text) },
+            Cell::Link { href, text } => td class="w" { a href=(href) { (text) } },
             Cell::Number(text) => td class="n" { (text) },
             Cell::Share(share) => {
                 @let width = format!("width: {:.0}%", share.clamp(0.0, 1.0) * 100.0);
