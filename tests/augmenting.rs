@@ -3,7 +3,7 @@
 use crate::{program::nasgen, repository};
 use nasgen::{
     data::{
-        Fit, ImageFormat, Normalisation, Source,
+        Fit, ImageFormat, Normalisation, Room, Source,
         augment::{Canvas, Operation},
         permutation, training_batch,
     },
@@ -155,7 +155,7 @@ fn batches_that_are_made_ahead_change_no_bit() {
     let spec = ModelSpec::parse(&source, &nasgen_modules::Blocks::builtin()).unwrap();
     let network = Network::plan(&spec, nasgen_modules::Shape::image(3, 16, 16)).unwrap();
     let format = ImageFormat { channels: 3, height: 16, width: 16, fit: Fit::Letterbox };
-    let images = Source::Synthetic.load(&format).unwrap().train.subset(&(0..700).collect::<Vec<_>>());
+    let images = Source::Synthetic.load(&format, &Room::default()).unwrap().train.subset(&(0..700).collect::<Vec<_>>());
     let validation = images.subset(&[1, 2, 3]);
     let settings = json!({"augment": ["trivial", {"mixup": 0.2}, "noise"], "epochs": 2, "batch": 50, "seed": 3});
     let settings = TrainSettings::parse(settings.as_object().unwrap()).unwrap();

@@ -1,6 +1,7 @@
 //! Every kind of image file as the same bytes.
 
-use nasgen::data::{Fit, ImageFormat, Source, read_image};
+use crate::program::nasgen;
+use nasgen::data::{Fit, ImageFormat, Room, Source, read_image};
 use std::{fs, io::Write, path::Path};
 
 /// Colours of four pixels, two by two, which all kinds of files can hold to the bit.
@@ -100,9 +101,47 @@ fn a_folder_may_mix_kinds_and_formats() {
             picture.save(photos.join(class).join(format!("photo.{ending}"))).unwrap();
         }
     }
-    let load = |path: &Path, channels| Source::Folder(path.to_owned()).load(&format(channels)).unwrap();
+    let load = |path: &Path, channels| Source::Folder(path.to_owned()).load(&format(channels), &Room::default()).unwrap();
     let colour = load(&photos, 3);
     assert_eq!(colour.train.len(), 2 * (kinds().len() + 3));
     assert_eq!(colour.notes, ["10 grey images converted to colour"]);
     assert_eq!(load(&photos, 1).notes, ["22 colour images converted to grey"]);
+}
+
+/// Images that wait in a file are the images that wait in memory: weights, measures and answers are the same.
+#[test]
+fn a_training_is_the_same_wherever_its_images_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    for class in 0..2u8 {
+        let photos = here.join(format!("photos/{class}"));
+        fs::create_dir_all(&photos).unwrap();
+        for number in 0..40u8 {
+            let pixel = |x: u32, y: u32| image::Rgb([(x * 9) as u8 ^ number, (y * 7) as u8, class * 120 + number]);
+            image::RgbImage::from_fn(20, 18, pixel).save(photos.join(format!("{number}.png"))).unwrap();
+        }
+        fs::write(photos.join("broken.png"), "text").unwrap();
+    }
+    fs::write(here.join("cfg.yml"), "input_size: [16, 16]\nbackbone: [[1, Conv, [8, 3, 2]], [1, GlobalAvgPool, []], [1, Flatten, []], [1, Linear, [2]]]\n").unwrap();
+    let train = "train cfg.yml --data photos --epochs 2 --batch 8 --augment mixup --seed 3";
+    let run = |name: &str, flags: &str| {
+        let (code, stdout, stderr) = nasgen(here, &format!("{train} --run {name} {flags}"));
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        let bytes = |file: &str| fs::read(here.join(name).join(file)).unwrap();
+        (bytes("best.safetensors"), bytes("last.safetensors"), bytes("split.csv"), stdout + &stderr)
+    };
+    let memory = run("memory", "");
+    let disk = run("disk", "--image-memory 1k --cache cache/images");
+    assert!(memory.0 == disk.0 && memory.1 == disk.1 && memory.2 == disk.2);
+    assert!(memory.3.contains("decoded, they take 61.4 kB of memory"), "{}", memory.3);
+    assert!(disk.3.contains("61.4 kB wait in a temporary file in cache/images"), "{}", disk.3);
+    assert!(disk.3.contains("decoded, they take 61.4 kB of disk"), "{}", disk.3);
+    assert!(disk.3.contains("2 unreadable images skipped: 0/broken.png, 1/broken.png"), "{}", disk.3);
+    assert_eq!(fs::read_dir(here.join("cache/images")).unwrap().count(), 0, "nothing is left behind");
+    let measured = |flags: &str| nasgen(here, &format!("eval memory --split train --tta flips --json {flags}")).1;
+    assert_eq!(measured("--image-memory 0 --cache cache"), measured(""));
+    let (code, _, stderr) = nasgen(here, &format!("{train} --run none --image-memory 0 --cache cfg.yml/cache"));
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.contains("of decoded images do not fit the memory, and a temporary file for them in `cfg.yml/cache` failed"), "{stderr}");
+    assert!(!here.join("none").exists());
 }

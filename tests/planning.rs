@@ -67,14 +67,14 @@ fn a_learning_rate_is_suggested_with_a_picture_and_a_table() {
 #[test]
 fn a_range_test_leaves_the_executor_as_it_was() {
     use nasgen::{
-        data::{Fit, ImageFormat, Normalisation, Source},
+        data::{Fit, ImageFormat, Normalisation, Room, Source},
         spec::TrainSettings,
         train::{Executor, OptimizerRule, TrainingData, range_test},
         weights::Weights,
     };
     let network = planned(SPEC);
     let format = ImageFormat { channels: 3, height: 16, width: 16, fit: Fit::Letterbox };
-    let images = Source::Synthetic.load(&format).unwrap().train.subset(&(0..300).collect::<Vec<_>>());
+    let images = Source::Synthetic.load(&format, &Room::default()).unwrap().train.subset(&(0..300).collect::<Vec<_>>());
     let data =
         TrainingData { train: &images, validation: &images, classes: 10, normalisation: Normalisation::of(&images) };
     let settings = TrainSettings::default();

@@ -3,7 +3,7 @@
 use super::{
     device,
     failure::{Failure, Kind},
-    images::DownloadFlags,
+    images::LoadingFlags,
     output::Output,
     show::{input_shape, parse_input, plan},
     train::{ExecutorName, executor, note_reference, setting, sides},
@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SOURCE", requires = "train")]
     data: Option<Source>,
     #[command(flatten)]
-    downloads: DownloadFlags,
+    loading: LoadingFlags,
     /// What is done to the images of --data, as `train --augment` has it (default: the spec's).
     #[arg(long, value_name = "POLICY", requires = "data")]
     augment: Option<String>,
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
 
     note_reference(arguments.executor, &network, output);
     let loaded =
-        arguments.data.as_ref().map(|source| Loaded::of(source, &network, &arguments.downloads, output)).transpose()?;
+        arguments.data.as_ref().map(|source| Loaded::of(source, &network, &arguments.loading, output)).transpose()?;
     let batch = noise(&network.layers, arguments.batch as usize, 0);
     let mode = if arguments.train { Mode::Train } else { Mode::Infer };
     let classes = network.layers.output().channels();
@@ -140,11 +140,11 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn of(source: &Source, network: &Network, downloads: &DownloadFlags, output: &Output) -> Result<Self, Failure> {
+    fn of(source: &Source, network: &Network, loading: &LoadingFlags, output: &Output) -> Result<Self, Failure> {
         let began = Instant::now();
         let [channels, height, width] = sides(network)?;
         let format = ImageFormat { channels, height, width, fit: Fit::default() };
-        let data = downloads.load(source, &format, output)?;
+        let data = loading.load(source, &format, output)?;
         let seconds = began.elapsed().as_secs_f64();
         let (wanted, classes) = (data.classes.len(), network.layers.output().channels());
         if wanted > classes {

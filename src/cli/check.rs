@@ -2,7 +2,7 @@
 
 use super::{
     failure::{Failure, Kind},
-    images::DownloadFlags,
+    images::LoadingFlags,
     output::Output,
     show::parse_input,
 };
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     /// A folder or a CSV table, as for `train --data`.
     data: Source,
     #[command(flatten)]
-    downloads: DownloadFlags,
+    loading: LoadingFlags,
     /// Shape that the images are brought to.
     #[arg(long, default_value = "3x64x64", value_name = "CxHxW", value_parser = parse_input)]
     input: [usize; 3],
@@ -34,14 +34,14 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Failure> {
     let [channels, height, width] = arguments.input;
     let format = ImageFormat { channels, height, width, fit: arguments.fit };
-    let data = arguments.downloads.read(&arguments.data, &format, output)?;
+    let data = arguments.loading.read(&arguments.data, &format, output)?;
     let survey = Survey::of(&data);
     let bytes = [Some(&data.train), data.validation.as_ref(), data.test.as_ref()];
-    let bytes: usize = bytes.into_iter().flatten().map(|images| images.pixels.len()).sum();
+    let bytes: u64 = bytes.into_iter().flatten().map(|images| images.memory_bytes() + images.disk_bytes()).sum();
     let leak = leak(survey.across_splits);
     output.result(
         || {
-            let memory = format!("memory      {}B for all images at {channels}×{height}×{width}", short(bytes as u64));
+            let memory = format!("memory      {}B for all images at {channels}×{height}×{width}", short(bytes));
             let notes: String = data.notes.iter().map(|note| format!("\nnote: {note}")).collect();
             format!("{}\n{memory}{notes}", survey_text(&data.name, &survey))
         },

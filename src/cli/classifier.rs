@@ -6,7 +6,7 @@ use super::{
     train::{ExecutorName, executor, executor_failure},
 };
 use crate::{
-    data::{ImageFormat, Images, evaluation_batch},
+    data::{Batch, ImageFormat, Images, Normalisation, evaluation_batch, mirrored_batch},
     evaluation::probabilities,
     network::Network,
     spec::{ModelSpec, SourceText},
@@ -14,7 +14,13 @@ use crate::{
     weights::{Weights, WeightsError},
 };
 use nasgen_modules::{Blocks, Shape};
-use std::path::{Path, PathBuf};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+/// Makes a batch of the images in a range.
+type MakeBatch = fn(&Images, Range<usize>, &Normalisation) -> Batch;
 
 /// How trained networks are run; the same for every command that does.
 #[derive(clap::Args)]
@@ -104,19 +110,19 @@ impl Classifier {
 
     /// Class probabilities: images × classes.
     pub(super) fn probabilities(&mut self, images: &Images) -> Result<Vec<f64>, Failure> {
-        let mut answers = self.answers(images)?;
+        let mut answers = self.answers(images, evaluation_batch)?;
         if self.mirrored_too {
-            let mirrored = self.answers(&images.mirrored())?;
+            let mirrored = self.answers(images, mirrored_batch)?;
             answers.iter_mut().zip(mirrored).for_each(|(answer, other)| *answer = f64::midpoint(*answer, other));
         }
         Ok(answers)
     }
 
-    fn answers(&mut self, images: &Images) -> Result<Vec<f64>, Failure> {
+    fn answers(&mut self, images: &Images, make: MakeBatch) -> Result<Vec<f64>, Failure> {
         let (normalisation, classes) = (self.description.normalisation(), self.description.classes.len());
         let mut answers = Vec::with_capacity(images.len() * classes);
         for start in (0..images.len()).step_by(self.batch) {
-            let batch = evaluation_batch(images, start..(start + self.batch).min(images.len()), &normalisation);
+            let batch = make(images, start..(start + self.batch).min(images.len()), &normalisation);
             let scores = self.executor.scores(&batch).map_err(|error| executor_failure(&error.0))?;
             answers.extend(probabilities(&scores, classes));
         }

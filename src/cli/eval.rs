@@ -3,7 +3,7 @@
 use super::{
     classifier::{Classifier, ClassifierFlags},
     failure::{Failure, Kind},
-    images::DownloadFlags,
+    images::LoadingFlags,
     output::Output,
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SOURCE")]
     data: Option<Source>,
     #[command(flatten)]
-    downloads: DownloadFlags,
+    loading: LoadingFlags,
     /// Which images: train, val or test [default: test where there are some, else val].
     #[arg(long, value_name = "NAME")]
     split: Option<SplitName>,
@@ -103,7 +103,7 @@ fn choose(arguments: &Arguments, run: &Path, classifier: &Classifier, output: &O
         Some(source) => (source.clone(), None),
         None => of_run(run)?,
     };
-    let data = arguments.downloads.load(&source, &classifier.format, output)?;
+    let data = arguments.loading.load(&source, &classifier.format, output)?;
     let mut parts = match file {
         Some(file) => Partition::by(&file, data, false)?,
         // Images that were never split are all measured on.

@@ -3,28 +3,34 @@
 use super::{
     failure::{Failure, Kind},
     output::Output,
+    train::memory,
 };
 use crate::{
-    data::{DataError, Dataset, DownloadError, ImageFormat, Source, Transfer},
-    numbers::short,
+    data::{DataError, Dataset, DownloadError, ImageFormat, Room, Source, Transfer},
+    numbers::{parse_count, short},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{env, io::IsTerminal, path::PathBuf};
 
-/// Where published data sets come from and are kept.
+/// Where images come from, and where they go.
 #[derive(clap::Args, Clone, Debug, Default)]
-pub(super) struct DownloadFlags {
-    /// Folder for data sets that are downloaded, once [default: NASGEN_CACHE, else nasgen in
+pub(super) struct LoadingFlags {
+    /// Folder for data sets that are downloaded, once, and for decoded images that the memory has no room
+    /// for, while the program runs [default: NASGEN_CACHE, else nasgen in
     /// XDG_CACHE_HOME, else ~/.cache/nasgen].
     #[arg(long, value_name = "FOLDER")]
     cache: Option<PathBuf>,
+    /// Bytes of memory that decoded images may take, such as 800M or 2G; the rest waits in a temporary file
+    /// [default: half of what is free].
+    #[arg(long, value_name = "BYTES", value_parser = parse_count)]
+    image_memory: Option<u64>,
     /// A web folder that has the files of a published data set, instead of the built-in addresses. Lengths and
     /// checksums must be the published ones all the same. May be given several times.
     #[arg(long, value_name = "URL")]
     mirror: Vec<String>,
 }
 
-impl DownloadFlags {
+impl LoadingFlags {
     /// The images of `source`, with its notes said.
     pub(super) fn load(&self, source: &Source, format: &ImageFormat, output: &Output) -> Result<Dataset, Failure> {
         let data = self.read(source, format, output)?;
@@ -35,9 +41,16 @@ impl DownloadFlags {
     /// The images of `source`.
     pub(super) fn read(&self, source: &Source, format: &ImageFormat, output: &Output) -> Result<Dataset, Failure> {
         Ok(match source {
-            Source::Published(_) => self.located(source, output)?.load(format)?,
-            here => here.load(format)?,
+            Source::Published(_) => self.located(source, output)?.load(format, &self.room())?,
+            here => here.load(format, &self.room())?,
         })
+    }
+
+    /// Where decoded images go: some of the memory, then a file beside the downloads.
+    pub(super) fn room(&self) -> Room {
+        let free = || memory::available().map_or(u64::MAX, |bytes| bytes / 2);
+        let memory = self.image_memory.unwrap_or_else(free);
+        Room { memory, folder: self.cache().unwrap_or_else(|_| env::temp_dir()) }
     }
 
     /// Refuses a set that would have to be downloaded first.

@@ -71,20 +71,17 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
 /// The images that can be read, named by their paths, and what is wrong with the others.
 fn read(files: &[PathBuf], format: &ImageFormat) -> (Images, Vec<String>) {
     let ImageFormat { channels, height, width, .. } = *format;
-    let mut images = Images { channels, height, width, ..Images::default() };
-    let mut broken = Vec::new();
+    let (mut pixels, mut names, mut broken) = (Vec::new(), Vec::new(), Vec::new());
     for path in files {
         match read_image(path, format) {
-            Ok(pixels) => images.append(Images {
-                pixels,
-                labels: vec![0],
-                names: vec![path.display().to_string()],
-                ..Images::default()
-            }),
+            Ok(more) => {
+                pixels.extend(more);
+                names.push(path.display().to_string());
+            }
             Err(error) => broken.push(error.to_string()),
         }
     }
-    (images, broken)
+    (Images::in_memory([channels, height, width], pixels, vec![0; names.len()], names), broken)
 }
 
 struct Named<'a> {

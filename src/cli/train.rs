@@ -10,7 +10,7 @@ mod folds;
 mod images;
 mod init;
 mod lr_find;
-mod memory;
+pub(super) mod memory;
 mod resume;
 mod settings;
 mod summary;
@@ -25,7 +25,7 @@ pub(super) use summary::quoted;
 use super::{
     device,
     failure::{Failure, Kind},
-    images::DownloadFlags,
+    images::LoadingFlags,
     interrupt::Interrupt,
     output::Output,
     progress::Progress,
@@ -81,7 +81,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SOURCE")]
     data: Option<Source>,
     #[command(flatten)]
-    downloads: DownloadFlags,
+    loading: LoadingFlags,
     /// How images of another size are fitted: letterbox, crop or stretch [default: letterbox].
     #[arg(long)]
     fit: Option<Fit>,
@@ -209,9 +209,9 @@ fn begin(
     }
 
     if arguments.dry_run {
-        arguments.downloads.refuse_download(&config.data)?;
+        arguments.loading.refuse_download(&config.data)?;
     }
-    let data = load(&config, &network, &arguments.downloads, output)?;
+    let data = load(&config, &network, &arguments.loading, output)?;
     let changed = arguments.classes.is_some() || arguments.input.is_some() || file.input_size.is_some();
     let model = if changed { spec.to_yaml() } else { source.text.clone() };
     if config.kfold.is_some() && automatic_batch {

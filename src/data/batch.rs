@@ -69,8 +69,8 @@ pub fn training_batch(
         let write = |index: usize, to: &mut [f32]| {
             let variation = Variation::draw(augmentation, &stream, epoch, index);
             match augmentation.policy.steps.is_empty() {
-                true => place_image(images, images.image(index), to, tables, variation),
-                false => place_image(images, &augmented(index, images.image(index)), to, tables, variation),
+                true => place_image(images, &images.image(index), to, tables, variation),
+                false => place_image(images, &augmented(index, &images.image(index)), to, tables, variation),
             }
         };
         write(indices[position], to);
@@ -136,9 +136,27 @@ impl Mix {
 ///
 /// If there is no image at one of `indices`, or `normalisation` is for fewer channels.
 pub fn evaluation_batch(images: &Images, indices: Range<usize>, normalisation: &Normalisation) -> Batch {
+    varied_batch(images, indices, normalisation, Variation::default())
+}
+
+/// The same, left and right exchanged.
+///
+/// # Panics
+///
+/// As [`evaluation_batch`].
+pub fn mirrored_batch(images: &Images, indices: Range<usize>, normalisation: &Normalisation) -> Batch {
+    varied_batch(images, indices, normalisation, Variation { mirrored: true, ..Variation::default() })
+}
+
+fn varied_batch(
+    images: &Images,
+    indices: Range<usize>,
+    normalisation: &Normalisation,
+    variation: Variation,
+) -> Batch {
     let indices: Vec<usize> = indices.collect();
     batch(images, &indices, normalisation, |position, to, tables| {
-        place_image(images, images.image(indices[position]), to, tables, Variation::default());
+        place_image(images, &images.image(indices[position]), to, tables, variation);
     })
 }
 
@@ -222,7 +240,7 @@ mod tests {
     /// `count` images of two channels, 4×5; no pixel is black.
     fn images(count: usize) -> Images {
         let pixels = (0..count * 40).map(|i| (i % 255 + 1) as u8).collect();
-        Images { channels: 2, height: 4, width: 5, pixels, labels: (0..count as u32).collect(), names: Vec::new() }
+        Images::in_memory([2, 4, 5], pixels, (0..count as u32).collect(), Vec::new())
     }
 
     fn rounded(batch: &Batch) -> Vec<u8> {
@@ -234,13 +252,18 @@ mod tests {
         let batch = evaluation_batch(&images(5), 1..4, &plain(2));
         assert_eq!(batch.shape, [3, 2, 4, 5]);
         assert_eq!(batch.labels, [1, 2, 3]);
-        assert_eq!(rounded(&batch), images(5).pixels[40..160]);
+        let (images, mut pixels) = (images(5), Vec::new());
+        (1..4).for_each(|index| pixels.extend_from_slice(&images.image(index)));
+        assert_eq!(rounded(&batch), pixels);
+        let mirrored = mirrored_batch(&images, 1..4, &plain(2));
+        pixels.chunks_exact_mut(5).for_each(<[u8]>::reverse);
+        assert_eq!(rounded(&mirrored), pixels);
     }
 
     #[test]
     fn values_are_normalised_by_channel() {
         let images =
-            Images { channels: 2, height: 1, width: 1, pixels: vec![255, 0], labels: vec![0], names: Vec::new() };
+            Images::in_memory([2, 1, 1], vec![255, 0], vec![0], Vec::new());
         let normalisation = Normalisation { mean: vec![0.5, 0.25], deviation: vec![0.25, 0.5] };
         assert_eq!(evaluation_batch(&images, 0..1, &normalisation).images, [2.0, -0.5]);
     }
@@ -277,14 +300,7 @@ mod tests {
 
     #[test]
     fn padding_is_black_before_it_is_normalised() {
-        let images = Images {
-            channels: 1,
-            height: 8,
-            width: 8,
-            pixels: vec![255; 20 * 64],
-            labels: vec![0; 20],
-            names: Vec::new(),
-        };
+        let images = Images::in_memory([1, 8, 8], vec![255; 20 * 64], vec![0; 20], Vec::new());
         let normalisation = Normalisation { mean: vec![0.5], deviation: vec![0.5] };
         let indices: Vec<usize> = (0..20).collect();
         let batch = training_batch(&images, &indices, &normalisation, &Augmentation::default(), 0, 0);
@@ -323,7 +339,7 @@ mod tests {
     fn without_augmentation_training_images_stay_as_they_are() {
         let augmentation = Augmentation { flip: false, crop_padding: 0, policy: Policy::default() };
         let batch = training_batch(&images(3), &[2, 0], &plain(2), &augmentation, 1, 1);
-        assert_eq!(rounded(&batch)[..40], images(3).pixels[80..]);
+        assert_eq!(rounded(&batch)[..40], images(3).image(2)[..]);
         assert_eq!(batch.labels, [2, 0]);
     }
 
@@ -339,7 +355,7 @@ mod tests {
         assert_eq!(batch.partners.len(), 60);
         for (index, (partner, share)) in batch.partners.iter().enumerate() {
             let (own, other) = (images.image(index), images.image(*partner as usize));
-            for (value, (own, other)) in batch.images[index * 40..][..40].iter().zip(own.iter().zip(other)) {
+            for (value, (own, other)) in batch.images[index * 40..][..40].iter().zip(own.iter().zip(&*other)) {
                 let expected = share * f32::from(*own) + (1.0 - share) * f32::from(*other);
                 assert!((value - expected).abs() < 1e-2, "{value} {expected}");
             }
@@ -359,9 +375,9 @@ mod tests {
             let (own, other) = (images.image(index), images.image(*partner as usize));
             let values = &rounded(&batch)[index * 40..][..40];
             assert!(
-                values.iter().zip(own.iter().zip(other)).all(|(value, (own, other))| [own, other].contains(&value))
+                values.iter().zip(own.iter().zip(&*other)).all(|(value, (own, other))| [own, other].contains(&value))
             );
-            let kept = values.iter().zip(own).filter(|(value, own)| value == own).count();
+            let kept = values.iter().zip(&*own).filter(|(value, own)| value == own).count();
             assert!(kept >= (share * 40.0).round() as usize, "{kept} {share}");
             cut += usize::from(kept < 40);
         }

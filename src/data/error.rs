@@ -133,6 +133,19 @@ pub enum DataError {
         /// Columns.
         width: usize,
     },
+    /// Decoded images that can go nowhere.
+    #[error(
+        "{} MiB of decoded images do not fit the memory, and a temporary file for them in `{}` failed: {reason}",
+        grouped((bytes >> 20) as u64), folder.display()
+    )]
+    NoRoom {
+        /// That they take.
+        bytes: usize,
+        /// Of the file.
+        folder: PathBuf,
+        /// The system's.
+        reason: io::Error,
+    },
     /// More images than the memory can hold.
     #[error(
         "{} need {} MiB of memory at this size, more than there is",

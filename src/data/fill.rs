@@ -9,6 +9,9 @@ use super::{
 };
 use rayon::prelude::*;
 
+/// Bytes of images that are decoded before they go where they stay.
+const CHUNK: usize = 32 << 20;
+
 /// Brings what `read` makes of each of `items` into `format`, in their order; `labels` and `names`
 /// have one for each. Where `read` fails the item is left out: their positions come with the images.
 pub(super) fn fill<T: Sync>(
@@ -19,24 +22,33 @@ pub(super) fn fill<T: Sync>(
     read: impl Fn(&T) -> Option<Picture> + Sync,
     tally: &mut Tally,
 ) -> Result<(Images, Vec<usize>), DataError> {
-    let mut pixels = black(items.len(), format)?;
-    let places = pixels.par_chunks_exact_mut(format.len());
-    let origins: Vec<Option<Origin>> = places.zip(items).map(|(slot, item)| place(format, read(item)?, slot)).collect();
+    let mut filling = tally.room.take(items.len(), format.len())?;
     let mut images =
         Images { channels: format.channels, height: format.height, width: format.width, ..Images::default() };
     let mut failed = Vec::new();
-    for (index, origin) in origins.into_iter().enumerate() {
-        let Some(origin) = origin else {
-            failed.push(index);
-            continue;
-        };
-        tally.add(origin, format);
-        pixels.copy_within(index * format.len()..(index + 1) * format.len(), images.len() * format.len());
-        images.labels.push(labels[index]);
-        images.names.push(names[index].clone());
+    let mut index = 0;
+    for items in items.chunks((CHUNK / format.len()).max(1)) {
+        // Black: what a picture does not cover stays so.
+        let mut pixels = vec![0; items.len() * format.len()];
+        let slots = pixels.par_chunks_exact_mut(format.len());
+        let origins: Vec<Option<Origin>> =
+            slots.zip(items).map(|(slot, item)| place(format, read(item)?, slot)).collect();
+        for (origin, pixels) in origins.into_iter().zip(pixels.chunks_exact(format.len())) {
+            match origin {
+                None => failed.push(index),
+                Some(origin) => {
+                    tally.add(origin, format);
+                    filling.push(pixels)?;
+                    images.labels.push(labels[index]);
+                    images.names.push(names[index].clone());
+                }
+            }
+            index += 1;
+        }
     }
-    pixels.truncate(images.len() * format.len());
-    Ok((Images { pixels, ..images }, failed))
+    let images = Images { pixels: filling.finish(), ..images };
+    tally.on_disk += images.disk_bytes();
+    Ok((images, failed))
 }
 
 fn place(format: &ImageFormat, picture: Picture, slot: &mut [u8]) -> Option<Origin> {
@@ -59,15 +71,6 @@ pub(super) fn from_planes(
     fill(format, records, labels, names, picture, tally).map(|(images, _)| images)
 }
 
-/// Room for `count` images, or an error instead of an abort where there is none.
-fn black(count: usize, format: &ImageFormat) -> Result<Vec<u8>, DataError> {
-    let bytes = count.saturating_mul(format.len());
-    let mut pixels = Vec::new();
-    pixels.try_reserve_exact(bytes).map_err(|_| DataError::TooLarge { images: count, bytes })?;
-    pixels.resize(bytes, 0);
-    Ok(pixels)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,10 +85,10 @@ mod tests {
         let names: Vec<String> = items.iter().map(u8::to_string).collect();
         let read = |item: &u8| (*item % 50 != 3).then(|| Picture::planar(1, 1, &[*item]));
         let (images, failed) = fill(&FORMAT, &items, &labels, &names, read, &mut Tally::default())?;
-        assert_eq!((images.pixels[2], images.pixels[3], images.pixels[97]), (2, 4, 99));
+        assert_eq!([2, 3, 97].map(|index| images.image(index)[0]), [2, 4, 99]);
         assert_eq!((images.labels[2], images.labels[3], images.labels[97]), (102, 104, 199));
         assert_eq!((images.names[2].as_str(), images.names[3].as_str()), ("2", "4"));
-        assert_eq!((images.len(), images.pixels.len(), failed), (98, 98, vec![3, 53]));
+        assert_eq!((images.len(), images.memory_bytes(), failed), (98, 98, vec![3, 53]));
         Ok(())
     }
 

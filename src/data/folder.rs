@@ -193,7 +193,7 @@ mod tests {
         let train = &contents.parts[&Part::Train];
         assert_eq!(contents.classes, ["a", "b"]);
         assert_eq!(train.labels, [0, 1, 1]);
-        assert_eq!(train.pixels, [9, 7, 8]);
+        assert_eq!(train.all_pixels(), [9, 7, 8]);
         assert_eq!(notes, ["1 file of other kinds skipped: 1 .txt"]);
         Ok(())
     }
@@ -214,7 +214,7 @@ mod tests {
     fn unreadable_images_are_left_out_and_named() -> Result<(), DataError> {
         let (contents, notes) = read(&folder(&["a/1.png", "a/broken.png", "a/z333.png", "b/22.png", "b/broken.jpg"]))?;
         let train = &contents.parts[&Part::Train];
-        assert_eq!((&train.labels[..], &train.pixels[..]), (&[0, 0, 1][..], &[7, 10, 8][..]));
+        assert_eq!((&train.labels[..], train.all_pixels()), (&[0, 0, 1][..], vec![7, 10, 8]));
         assert_eq!(notes, ["2 unreadable images skipped: a/broken.png, b/broken.jpg"]);
         Ok(())
     }
@@ -272,7 +272,7 @@ mod tests {
         RgbImage::from_pixel(1, 1, Rgb([255, 0, 0])).save(root.path().join("a/2.png"))?;
         fs::rename(root.path().join("a/2.png"), root.path().join("a/2.jpg"))?;
         let (contents, notes) = read(&root)?;
-        assert_eq!(contents.parts[&Part::Train].pixels, [7, 76, 7]);
+        assert_eq!(contents.parts[&Part::Train].all_pixels(), [7, 76, 7]);
         assert_eq!(notes, ["1 colour image converted to grey"]);
         Ok(())
     }

@@ -199,7 +199,7 @@ mod tests {
         for suffix in ["-", "."] {
             let contents = read(&folder(suffix)?)?;
             assert_eq!(contents.classes, ["0", "1", "2"]);
-            assert_eq!(contents.parts[&Part::Train].image(1), [7, 8, 9, 10, 11, 12]);
+            assert_eq!(contents.parts[&Part::Train].image(1)[..], [7, 8, 9, 10, 11, 12]);
             assert_eq!(contents.parts[&Part::Train].labels, [2, 0]);
         }
         Ok(())
@@ -211,7 +211,7 @@ mod tests {
         fs::write(root.path().join("t10k-images-idx3-ubyte.gz"), gzipped(&table(&[1, 1, 3], &[4, 5, 6]))?)?;
         fs::write(root.path().join("t10k-labels-idx1-ubyte.gz"), gzipped(&table(&[1], &[1]))?)?;
         let contents = read(&root)?;
-        assert_eq!(contents.parts[&Part::Test].image(0), [4, 5, 6, 0, 0, 0]);
+        assert_eq!(contents.parts[&Part::Test].image(0)[..], [4, 5, 6, 0, 0, 0]);
         assert_eq!(fs::read_dir(root.path())?.count(), 4);
         Ok(())
     }

@@ -1,4 +1,7 @@
-//! Images in memory, and the splits they come in.
+//! Decoded images, and the splits they come in.
+
+use super::pixels::Pixels;
+use std::borrow::Cow;
 
 /// 8-bit images of one size with their labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,8 +12,8 @@ pub struct Images {
     pub height: usize,
     /// Columns of an image.
     pub width: usize,
-    /// Image after image, each `channels × height × width`: see [`Images::image`].
-    pub pixels: Vec<u8>,
+    /// Each `channels × height × width`: see [`Images::image`].
+    pub(super) pixels: Pixels,
     /// One class number per image.
     pub labels: Vec<u32>,
     /// One name per image that no other image of the data has: its path below the data's folder, or
@@ -19,6 +22,12 @@ pub struct Images {
 }
 
 impl Images {
+    /// Images of `[channels, height, width]` whose pixels come one after the other, with a label and a name each.
+    pub fn in_memory(shape: [usize; 3], pixels: Vec<u8>, labels: Vec<u32>, names: Vec<String>) -> Self {
+        let [channels, height, width] = shape;
+        Self { channels, height, width, pixels: Pixels::in_memory(pixels, channels * height * width), labels, names }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -38,38 +47,42 @@ impl Images {
     ///
     /// # Panics
     ///
-    /// If there is no such image.
-    pub fn image(&self, index: usize) -> &[u8] {
-        &self.pixels[index * self.image_len()..][..self.image_len()]
+    /// If there is no such image, or it is on a disk that fails.
+    pub fn image(&self, index: usize) -> Cow<'_, [u8]> {
+        self.pixels.image(index)
     }
 
-    /// The images at `indices`, in that order.
+    #[cfg(test)]
+    pub(super) fn all_pixels(&self) -> Vec<u8> {
+        (0..self.len()).flat_map(|index| self.image(index).into_owned()).collect()
+    }
+
+    /// Bytes that they take in memory.
+    pub fn memory_bytes(&self) -> u64 {
+        self.pixels.bytes()[0]
+    }
+
+    /// Bytes that they take in a temporary file, as they do not fit the memory.
+    pub fn disk_bytes(&self) -> u64 {
+        self.pixels.bytes()[1]
+    }
+
+    /// The images at `indices`, in that order. They share their pixels with these.
     ///
     /// # Panics
     ///
     /// If there is no image at one of them.
     #[must_use]
     pub fn subset(&self, indices: &[usize]) -> Self {
-        let mut pixels = Vec::with_capacity(indices.len() * self.image_len());
-        for &index in indices {
-            pixels.extend_from_slice(self.image(index));
-        }
+        let pixels = self.pixels.subset(indices);
         let labels = indices.iter().map(|&index| self.labels[index]).collect();
         let names = indices.iter().map(|&index| self.names[index].clone()).collect();
         Self { pixels, labels, names, ..*self }
     }
 
-    /// The same images, left and right exchanged.
-    #[must_use]
-    pub fn mirrored(&self) -> Self {
-        let mut mirrored = self.clone();
-        mirrored.pixels.chunks_exact_mut(self.width.max(1)).for_each(<[u8]>::reverse);
-        mirrored
-    }
-
     /// Adds `more` images of the same size at the end.
     pub fn append(&mut self, more: Self) {
-        self.pixels.extend(more.pixels);
+        self.pixels.append(more.pixels);
         self.labels.extend(more.labels);
         self.names.extend(more.names);
     }
@@ -111,25 +124,21 @@ mod tests {
 
     fn three() -> Images {
         let names = ["a", "b", "c"].map(String::from).to_vec();
-        Images { channels: 1, height: 1, width: 2, pixels: vec![1, 2, 3, 4, 5, 6], labels: vec![0, 2, 2], names }
+        Images::in_memory([1, 1, 2], vec![1, 2, 3, 4, 5, 6], vec![0, 2, 2], names)
     }
 
     #[test]
     fn an_image_is_its_slice_of_pixels() {
         assert_eq!(three().len(), 3);
-        assert_eq!(three().image(1), [3, 4]);
+        assert_eq!(three().image(1)[..], [3, 4]);
     }
 
     #[test]
     fn a_subset_keeps_the_order_asked_for() {
         let subset = three().subset(&[2, 0]);
-        assert_eq!((subset.pixels, subset.labels), (vec![5, 6, 1, 2], vec![2, 0]));
+        assert_eq!((&subset.image(0)[..], &subset.image(1)[..]), (&[5, 6][..], &[1, 2][..]));
+        assert_eq!(subset.labels, [2, 0]);
         assert_eq!(subset.names, ["c", "a"]);
-    }
-
-    #[test]
-    fn mirrored_images_are_exchanged_row_by_row() {
-        assert_eq!(three().mirrored().pixels, [2, 1, 4, 3, 6, 5]);
     }
 
     #[test]

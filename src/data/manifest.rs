@@ -118,7 +118,7 @@ mod tests {
         let (contents, notes) = read("Image,Class\na.png,dog\n\"b, c.png\",cat\nmissing.png,cat\n").unwrap();
         assert_eq!(contents.classes, ["cat", "dog"]);
         let train = &contents.parts[&Part::Train];
-        assert_eq!((&train.pixels[..], &train.labels[..]), (&[1, 2][..], &[1, 0][..]));
+        assert_eq!((train.all_pixels(), &train.labels[..]), (vec![1, 2], &[1, 0][..]));
         assert_eq!(train.names, ["a.png", "b, c.png"]);
         assert_eq!(notes, ["1 unreadable image skipped: missing.png"]);
         let (contents, _) = read("label,split,path\ndog,train,a.png\ncat,,d.png\ndog,valid,\"b, c.png\"\n").unwrap();

@@ -4,7 +4,7 @@ use super::{
     batch::{Augmentation, training_batch},
     images::Images,
     normalisation::Normalisation,
-    preview::rgb,
+    preview::{plain_rgb, rgb},
 };
 use image::{ImageError, RgbImage, codecs::png::PngEncoder, imageops};
 use std::io::Cursor;
@@ -56,11 +56,11 @@ pub fn augmented_mosaic(
 /// # Errors
 /// When it cannot be written.
 pub fn picture(images: &Images, index: usize) -> Result<Vec<u8>, ImageError> {
-    png(&rgb(images, |at| images.image(index)[at]))
+    png(&plain_rgb(images, index))
 }
 
 fn tile(images: &Images, index: usize) -> RgbImage {
-    fitted(&rgb(images, |at| images.image(index)[at]))
+    fitted(&plain_rgb(images, index))
 }
 
 fn fitted(image: &RgbImage) -> RgbImage {

@@ -17,8 +17,16 @@ pub struct Normalisation {
 impl Normalisation {
     /// The moments of all pixels of `images`, summed without rounding.
     pub fn of(images: &Images) -> Self {
-        let moments = (0..images.channels).map(|channel| moments(images, channel));
-        let (mean, deviation) = moments.unzip();
+        let plane = images.height * images.width;
+        let mut sums = vec![(0u64, 0u64); images.channels];
+        for index in 0..images.len() {
+            for ((sum, squares), plane) in sums.iter_mut().zip(images.image(index).chunks_exact(plane)) {
+                *sum += plane.iter().map(|value| u64::from(*value)).sum::<u64>();
+                *squares += plane.iter().map(|value| u64::from(*value).pow(2)).sum::<u64>();
+            }
+        }
+        let count = (images.len() * plane).max(1) as f64;
+        let (mean, deviation) = sums.into_iter().map(|sums| moments(sums, count)).unzip();
         Self { mean, deviation }
     }
 
@@ -29,16 +37,8 @@ impl Normalisation {
     }
 }
 
-fn moments(images: &Images, channel: usize) -> (f32, f32) {
-    let plane = images.height * images.width;
-    let (mut sum, mut squares) = (0u64, 0u64);
-    for image in images.pixels.chunks_exact(images.image_len()) {
-        for &value in &image[channel * plane..][..plane] {
-            sum += u64::from(value);
-            squares += u64::from(value) * u64::from(value);
-        }
-    }
-    let count = (images.len() * plane).max(1) as f64;
+/// Mean and deviation from the sums of `count` values and of their squares.
+fn moments((sum, squares): (u64, u64), count: f64) -> (f32, f32) {
     let mean = sum as f64 / count / 255.0;
     let variance = squares as f64 / count / (255.0 * 255.0) - mean * mean;
     (mean as f32, variance.max(0.0).sqrt().max(LEAST_DEVIATION) as f32)
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn moments_are_per_channel_over_all_images() {
         let pixels = vec![0, 255, 51, 51, 255, 0, 51, 51];
-        let images = Images { channels: 2, height: 1, width: 2, pixels, labels: vec![0, 0], names: Vec::new() };
+        let images = Images::in_memory([2, 1, 2], pixels, vec![0, 0], Vec::new());
         let normalisation = Normalisation::of(&images);
         assert_eq!(normalisation.mean, [0.5, 0.2]);
         assert_eq!(normalisation.deviation, [0.5, 0.001]);

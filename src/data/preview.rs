@@ -31,7 +31,7 @@ pub fn preview(images: &Images, augmentation: &Augmentation, seed: u64) -> Resul
         let index = row * images.len() / rows;
         for column in 0..COLUMNS {
             let tile = match column {
-                0 => rgb(images, |at| images.image(index)[at]),
+                0 => plain_rgb(images, index),
                 epoch => {
                     let batch = training_batch(images, &[index], &plain, augmentation, seed, epoch as u64);
                     rgb(images, |at| (batch.images[at] * 255.0).round().clamp(0.0, 255.0) as u8)
@@ -46,6 +46,12 @@ pub fn preview(images: &Images, augmentation: &Augmentation, seed: u64) -> Resul
     picture.write_with_encoder(PngEncoder::new(&mut file))?;
     debug_assert_eq!(image::guess_format(file.get_ref()).ok(), Some(ImageFormat::Png));
     Ok(file.into_inner())
+}
+
+/// An image as it is.
+pub(super) fn plain_rgb(images: &Images, index: usize) -> RgbImage {
+    let pixels = images.image(index);
+    rgb(images, |at| pixels[at])
 }
 
 /// An image whose values come channel after channel.

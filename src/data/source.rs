@@ -9,7 +9,9 @@ use super::{
     idx,
     images::{Dataset, Images},
     listing::{self, Listing},
-    manifest, synthetic,
+    manifest,
+    pixels::Room,
+    synthetic,
     tally::{Tally, counted, some},
 };
 use std::{
@@ -62,20 +64,20 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    /// Reads all images into memory, in `format`. The result is a function of the source and the
+    /// Reads all images, in `format`, into `room`. The result is a function of the source and the
     /// format alone.
     ///
     /// # Errors
     ///
     /// If there is no training image or only one class, or if files contradict themselves or each
     /// other. Single images that cannot be read are left out, with a note.
-    pub fn load(&self, format: &ImageFormat) -> Result<Dataset, DataError> {
+    pub fn load(&self, format: &ImageFormat, room: &Room) -> Result<Dataset, DataError> {
         format.check()?;
         match self {
             Self::Synthetic => Ok(synthetic::load(format)),
-            Self::Folder(path) => load_folder(path, format),
+            Self::Folder(path) => load_folder(path, format, room),
             Self::Manifest(path) => {
-                let mut tally = Tally::default();
+                let mut tally = Tally::with(room.clone());
                 let contents = manifest::load(path, format, &mut tally)?;
                 finished(path, contents, format, tally)
             }
@@ -139,10 +141,10 @@ pub(super) struct Contents {
     pub(super) parts: BTreeMap<Part, Images>,
 }
 
-fn load_folder(path: &Path, format: &ImageFormat) -> Result<Dataset, DataError> {
+fn load_folder(path: &Path, format: &ImageFormat, room: &Room) -> Result<Dataset, DataError> {
     check_folder(path)?;
     let root = unwrapped(Listing::of(path)?)?;
-    let mut tally = Tally::default();
+    let mut tally = Tally::with(room.clone());
     let contents = if let Some(kind) = cifar::kind(&root) {
         cifar::load(kind, &root, format, &mut tally)?
     } else if idx::is_idx(&root) {
@@ -253,7 +255,7 @@ mod tests {
     }
 
     fn loaded(path: PathBuf) -> Result<Dataset, DataError> {
-        Source::Folder(path).load(&FORMAT)
+        Source::Folder(path).load(&FORMAT, &Room::default())
     }
 
     fn load_error(path: PathBuf) -> String {
@@ -276,7 +278,7 @@ mod tests {
         fs::create_dir(root.path().join("x/test")).expect("a temporary folder");
         let data = loaded(root.path().join("x"))?;
         assert_eq!((data.name.as_str(), data.classes.join(" ").as_str()), ("x", "a b"));
-        assert_eq!(data.train.image(0), [9, 9, 0, 0].repeat(3));
+        assert_eq!(data.train.image(0)[..], [9, 9, 0, 0].repeat(3));
         assert!(data.validation.is_some() && data.test.is_none());
         assert_eq!(
             data.notes,
@@ -343,6 +345,6 @@ mod tests {
     #[test]
     fn formats_that_no_image_has_are_errors() {
         let format = ImageFormat { channels: 4, ..FORMAT };
-        assert!(matches!(Source::Synthetic.load(&format), Err(DataError::Channels(4))));
+        assert!(matches!(Source::Synthetic.load(&format, &Room::default()), Err(DataError::Channels(4))));
     }
 }

@@ -5,7 +5,10 @@ use super::{
     split_file::checksum,
 };
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// Bits in which the fingerprints of near duplicates differ at most.
 const NEAR: u32 = 4;
@@ -58,8 +61,16 @@ pub struct Found {
 
 struct Looked<'a> {
     found: Found,
-    pixels: &'a [u8],
+    images: &'a Images,
+    index: usize,
+    checksum: u32,
     fingerprint: u64,
+}
+
+impl Looked<'_> {
+    fn pixels(&self) -> Cow<'_, [u8]> {
+        self.images.image(self.index)
+    }
 }
 
 impl Survey {
@@ -80,14 +91,15 @@ impl Survey {
         let all: Vec<Looked<'_>> = splits
             .into_iter()
             .flat_map(|(split, images)| {
-                (0..images.len()).map(move |index| Looked {
-                    found: Found {
+                (0..images.len()).map(move |index| {
+                    let found = Found {
                         image: images.names[index].clone(),
                         class: data.classes[images.labels[index] as usize].clone(),
                         split,
-                    },
-                    pixels: images.image(index),
-                    fingerprint: fingerprint(images, index),
+                    };
+                    let pixels = images.image(index);
+                    let (checksum, fingerprint) = (checksum(&pixels), fingerprint(images, &pixels));
+                    Looked { found, images, index, checksum, fingerprint }
                 })
             })
             .collect();
@@ -108,17 +120,18 @@ impl Survey {
 }
 
 fn duplicates(all: &[Looked<'_>]) -> Vec<Vec<Found>> {
-    let mut groups: BTreeMap<String, Vec<&Looked<'_>>> = BTreeMap::new();
+    let mut groups: BTreeMap<u32, Vec<&Looked<'_>>> = BTreeMap::new();
     for looked in all {
-        groups.entry(checksum(looked.pixels)).or_default().push(looked);
+        groups.entry(looked.checksum).or_default().push(looked);
     }
     let mut same = Vec::new();
     for group in groups.into_values().filter(|group| group.len() > 1) {
         // Different images may share a checksum.
-        let mut group = group;
-        group.sort_by_key(|looked| looked.pixels);
-        for equal in group.chunk_by(|one, other| one.pixels == other.pixels).filter(|equal| equal.len() > 1) {
-            same.push(equal.iter().map(|looked| looked.found.clone()).collect::<Vec<_>>());
+        let mut group: Vec<(Cow<'_, [u8]>, &Found)> =
+            group.into_iter().map(|looked| (looked.pixels(), &looked.found)).collect();
+        group.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for equal in group.chunk_by(|(one, _), (other, _)| one == other).filter(|equal| equal.len() > 1) {
+            same.push(equal.iter().map(|(_, found)| (*found).clone()).collect::<Vec<_>>());
         }
     }
     same.iter_mut().for_each(|group| group.sort_by(|one, other| one.image.cmp(&other.image)));
@@ -155,13 +168,13 @@ fn are_near(one: &Looked<'_>, other: &Looked<'_>) -> bool {
     matters
         && says_something
         && (one.fingerprint ^ other.fingerprint).count_ones() <= NEAR
-        && one.pixels != other.pixels
+        && one.pixels() != other.pixels()
 }
 
 /// A bit for each of 8×8 places: whether it is brighter than the one to its right (Krawetz 2013,
 /// "dHash").
-fn fingerprint(images: &Images, index: usize) -> u64 {
-    let (pixels, plane) = (images.image(index), images.height * images.width);
+fn fingerprint(images: &Images, pixels: &[u8]) -> u64 {
+    let plane = images.height * images.width;
     let mean = |row: usize, column: usize| {
         let rows = row * images.height / SIDE..((row + 1) * images.height).div_ceil(SIDE);
         let columns = column * images.width / (SIDE + 1)..((column + 1) * images.width).div_ceil(SIDE + 1);
@@ -188,11 +201,11 @@ fn fingerprint(images: &Images, index: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Fit, ImageFormat, Source};
+    use crate::data::{Fit, ImageFormat, Room, Source};
 
     fn dataset() -> Dataset {
         let format = ImageFormat { channels: 3, height: 24, width: 24, fit: Fit::Stretch };
-        let Ok(data) = Source::Synthetic.load(&format) else { panic!("built in") };
+        let Ok(data) = Source::Synthetic.load(&format, &Room::default()) else { panic!("built in") };
         let few: Vec<usize> = (0..60).collect();
         Dataset { train: data.train.subset(&few), test: data.test.map(|test| test.subset(&few)), ..data }
     }
@@ -206,10 +219,12 @@ mod tests {
         let mut data = dataset();
         let length = data.train.image_len();
         let test = data.test.as_mut().unwrap();
+        let mut pixels = test.all_pixels();
         // Image 3 again, with another class; image 4 of the training images a little brighter.
-        test.pixels.copy_within(3 * length..4 * length, 10 * length);
+        pixels.copy_within(3 * length..4 * length, 10 * length);
         let brighter: Vec<u8> = data.train.image(4).iter().map(|value| value.saturating_add(3)).collect();
-        test.pixels[20 * length..21 * length].copy_from_slice(&brighter);
+        pixels[20 * length..21 * length].copy_from_slice(&brighter);
+        *test = Images::in_memory([3, 24, 24], pixels, test.labels.clone(), test.names.clone());
         let survey = Survey::of(&data);
         let names: Vec<&str> = survey.duplicates[0].iter().map(|found| found.image.as_str()).collect();
         assert_eq!(names, ["synthetic test images:11", "synthetic test images:4"]);

@@ -100,7 +100,7 @@ fn images(format: &ImageFormat, seed: u64, purpose: &str, count: usize) -> Image
     });
     let labels = (0..count).map(|index| (index % SHAPES.len()) as u32).collect();
     let names = (1..=count).map(|number| format!("{purpose}:{number}")).collect();
-    Images { channels: format.channels, height: format.height, width: format.width, pixels, labels, names }
+    Images::in_memory([format.channels, format.height, format.width], pixels, labels, names)
 }
 
 /// Random numbers for one image, one after the other.
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_images_stay_the_same_for_ever() {
-        let first = |channels, side, purpose| hash(&images(&format(channels, side), SEED, purpose, 20).pixels);
+        let first = |channels, side, purpose| hash(&images(&format(channels, side), SEED, purpose, 20).all_pixels());
         assert_eq!(first(3, 32, "synthetic training images"), 0x7c41_4f74_21d8_3453);
         assert_eq!(first(3, 32, "synthetic test images"), 0xb244_e9ef_c7a1_5e08);
         assert_eq!(first(1, 16, "synthetic training images"), 0xd1cf_f093_8e9b_4aab);
@@ -248,7 +248,7 @@ mod tests {
     fn every_size_can_be_drawn() {
         for (channels, height, width) in [(3, 96, 96), (1, 16, 48), (3, 1, 1)] {
             let format = ImageFormat { channels, height, width, fit: Fit::Letterbox };
-            assert_eq!(images(&format, 1, "a", 3).pixels.len(), 3 * channels * height * width);
+            assert_eq!(images(&format, 1, "a", 3).all_pixels().len(), 3 * channels * height * width);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What was done to the images on the way in, as sentences for the user.
 
-use super::{format::ImageFormat, picture::Picture};
-use crate::numbers::grouped;
+use super::{format::ImageFormat, picture::Picture, pixels::Room};
+use crate::numbers::{grouped, short};
 use std::collections::BTreeMap;
 
 /// How many names a note lists before it only counts.
@@ -34,9 +34,18 @@ pub(super) struct Tally {
     other_files: BTreeMap<String, usize>,
     /// Whatever else the reader has to say.
     pub(super) remarks: Vec<String>,
+    /// What is left for decoded images.
+    pub(super) room: Room,
+    /// Bytes of decoded images that went to a file.
+    pub(super) on_disk: u64,
 }
 
 impl Tally {
+    /// Nothing counted yet, and all of `room` left.
+    pub(super) fn with(room: Room) -> Self {
+        Self { room, ..Self::default() }
+    }
+
     /// Counts one picture that was brought into `format`.
     pub(super) fn add(&mut self, origin: Origin, format: &ImageFormat) {
         self.from_grey += usize::from(!origin.colour && format.channels == 3);
@@ -72,6 +81,7 @@ impl Tally {
             resized(&self.resized, format),
             (!unreadable.is_empty()).then(skipped),
             other_files(&self.other_files),
+            on_disk(self.on_disk, &self.room),
         ]
         .into_iter()
         .flatten()
@@ -91,6 +101,16 @@ fn resized(sizes: &BTreeMap<(u32, u32), usize>, format: &ImageFormat) -> Option<
     };
     let images = counted(sizes.values().sum(), "image");
     Some(format!("{images} resized from {from} to {}×{} ({})", format.width, format.height, format.fit))
+}
+
+fn on_disk(bytes: u64, room: &Room) -> Option<String> {
+    let folder = room.folder.display();
+    (bytes > 0).then(|| {
+        format!(
+            "decoded images are more than the memory has room for: {}B wait in a temporary file in {folder}",
+            short(bytes)
+        )
+    })
 }
 
 fn other_files(endings: &BTreeMap<String, usize>) -> Option<String> {

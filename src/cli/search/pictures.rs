@@ -3,6 +3,7 @@
 use crate::{
     cli::{
         failure::{Failure, Kind},
+        images::LoadingFlags,
         output::Output,
         train::{partition, sides, subset},
     },
@@ -36,7 +37,8 @@ impl Pictures {
 
     fn data(&self, network: &Network) -> Result<Dataset, Failure> {
         let [channels, height, width] = sides(network)?;
-        Ok(self.config.data.load(&ImageFormat { channels, height, width, fit: self.config.fit })?)
+        let format = ImageFormat { channels, height, width, fit: self.config.fit };
+        Ok(self.config.data.load(&format, &LoadingFlags::default().room())?)
     }
 
     /// Which images the network learns from and is measured on: one partition, or one for each fold.

@@ -3,7 +3,7 @@
 use crate::{
     cli::{
         failure::{Failure, Kind},
-        images::DownloadFlags,
+        images::LoadingFlags,
         output::Output,
     },
     data::{Dataset, ImageFormat, Partition, SplitFile},
@@ -18,12 +18,12 @@ use std::path::Path;
 pub(super) fn load(
     config: &RunConfig,
     network: &Network,
-    downloads: &DownloadFlags,
+    loading: &LoadingFlags,
     output: &Output,
 ) -> Result<Dataset, Failure> {
     let [channels, height, width] = sides(network)?;
     let format = ImageFormat { channels, height, width, fit: config.fit };
-    let data = downloads.load(&config.data, &format, output)?;
+    let data = loading.load(&config.data, &format, output)?;
     check_classes(network, &data)?;
     Ok(data)
 }

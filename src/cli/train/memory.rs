@@ -34,7 +34,7 @@ pub(in crate::cli) fn check(config: &RunConfig, network: &Network, parts: &Parti
 }
 
 /// Bytes that this process may still take; `None` where the system does not say.
-pub(super) fn available() -> Option<u64> {
+pub(in crate::cli) fn available() -> Option<u64> {
     let free = field("/proc/meminfo", "MemAvailable:");
     [free, control_group(), address_space()].into_iter().flatten().min()
 }

@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &
     let source = SourceText::read(&path.join("model.yaml"))?;
     let spec = ModelSpec::parse(&source, blocks)?;
     let network = planned(&source, &spec, &config.settings)?;
-    let data = load(&config, &network, &arguments.downloads, output)?;
+    let data = load(&config, &network, &arguments.loading, output)?;
     let raise = |config: &mut RunConfig| -> Result<(), Failure> {
         let Some(epochs) = raised else { return Ok(()) };
         output.note(&format!(
