@@ -140,6 +140,10 @@ impl Filter for Convolve {
         self.windows.as_ref().map_or(1, |windows| windows.forward.images.max(windows.backward.images))
     }
 
+    fn is_pointwise(&self) -> bool {
+        self.windows.is_none()
+    }
+
     fn is_heavy(&self) -> bool {
         self.weights() > self.output.values()
     }

@@ -12,6 +12,10 @@ use nasgen_modules::randomness::Stream;
 /// second cache.
 const BLOCK: usize = 48 * 1024;
 
+/// Values of inputs and outputs together that are worked on at a time where they may end at any pixel: with what
+/// else is read they stay in the second cache.
+const PIXEL_BLOCK: usize = 32 * 1024;
+
 /// A linear map from images to images, the same for each image.
 pub(crate) trait Filter: Send + Sync + Sized {
     /// Of the images that go in.
@@ -23,6 +27,10 @@ pub(crate) trait Filter: Send + Sync + Sized {
     /// Images that are best computed at a time, or a multiple of them.
     fn images_at_a_time(&self) -> usize {
         1
+    }
+    /// Whether each pixel of the output depends on its own pixel of the input alone.
+    fn is_pointwise(&self) -> bool {
+        false
     }
     /// Whether the weights are so many that no thread should have its own sums for them.
     fn is_heavy(&self) -> bool {
@@ -138,18 +146,22 @@ impl<F: Filter> Filtered<F> {
         (weights, bias, norm)
     }
 
-    /// Images whose outputs stay in the second cache.
-    fn images_per_block(&self) -> usize {
-        let least = self.filter.images_at_a_time();
-        (BLOCK / self.filter.output().values()).max(1).next_multiple_of(least)
+    /// Values of inputs and of their outputs that are worked on at a time.
+    fn block(&self) -> [usize; 2] {
+        let (from, to) = (self.filter.input(), self.filter.output());
+        if self.filter.is_pointwise() {
+            let pixels = (PIXEL_BLOCK / (from.channels + to.channels)).next_multiple_of(64);
+            return [from.channels, to.channels].map(|channels| pixels * channels);
+        }
+        let images = (BLOCK / to.values()).max(1).next_multiple_of(self.filter.images_at_a_time());
+        [from.values(), to.values()].map(|values| images * values)
     }
 
     /// Computes some images before the norm; `look` sees each piece while it is in the cache.
     fn compute(&self, parameters: &[f32], images: &[f32], output: &mut [f32], mut look: impl FnMut(&mut [f32])) {
         let (weights, bias, _) = self.split(parameters);
-        let block = self.images_per_block();
-        let (from, to) = (self.filter.input().values(), self.filter.output());
-        for (images, output) in images.chunks(block * from).zip(output.chunks_mut(block * to.values())) {
+        let [from, to] = self.block();
+        for (images, output) in images.chunks(from).zip(output.chunks_mut(to)) {
             self.filter.apply(weights, images, output);
             if !bias.is_empty() {
                 add_to_rows(bias, output);
@@ -324,18 +336,17 @@ impl<F: Filter> Filtered<F> {
         of_inputs.resize_with(count, Default::default);
         let sums = chunks::zeroed(&mut partials, count, of_filter.len());
         let tasks: Vec<_> = ranges.into_iter().zip(of_output.chunks_mut(chunk * to)).zip(of_inputs).zip(sums).collect();
-        let block = self.images_per_block();
+        let [from_block, to_block] = self.block();
         chunks::run(tasks, run.images * to, |(((range, of_output), of_input), sums)| {
-            for (index, of_output) in of_output.chunks_mut(block * to).enumerate() {
-                let first = index * block;
-                let images = first..first + of_output.len() / to;
-                self.correct(pass, range.start + first, of_output);
+            let images = &pass.images[range.start * from..range.end * from];
+            let blocks = images.chunks(from_block).zip(of_output.chunks_mut(to_block));
+            for (index, (images, of_output)) in blocks.enumerate() {
+                self.correct(pass, range.start * to + index * to_block, of_output);
                 if !of_input.is_empty() {
-                    let of_input = &mut of_input[images.start * from..images.end * from];
+                    let of_input = &mut of_input[index * from_block..][..images.len()];
                     self.filter.input_gradient(pass.weights, of_output, of_input, pass.add);
                 }
                 let (of_weights, of_bias) = sums.split_at_mut(pass.weights.len());
-                let images = &pass.images[(range.start + images.start) * from..(range.start + images.end) * from];
                 self.filter.weight_gradient(images, of_output, of_weights);
                 add_rows(of_output, of_bias);
             }
@@ -355,7 +366,7 @@ impl<F: Filter> Filtered<F> {
     ) {
         let to = self.filter.output().values();
         let this = &*self;
-        chunks::for_each(run.images, of_output, to, |first, part| this.correct(pass, first, part));
+        chunks::for_each(run.images, of_output, to, |first, part| this.correct(pass, first * to, part));
         let of_output = &*of_output;
         let (of_weights, of_bias) = of_filter.split_at_mut(pass.weights.len());
         of_bias.fill(0.0);
@@ -366,10 +377,10 @@ impl<F: Filter> Filtered<F> {
         self.filter.weight_gradient_of_all(pass.images, of_output, of_weights);
     }
 
-    /// Gradients before the norm from those after the activation; the images from `first` on.
+    /// Gradients before the norm from those after the activation; the values from `first` on.
     fn correct(&self, pass: &Pass<'_>, first: usize, of_output: &mut [f32]) {
         if let Some(norm) = pass.norm {
-            norm.correct(&pass.saved[first * self.filter.output().values()..][..of_output.len()], of_output);
+            norm.correct(&pass.saved[first..][..of_output.len()], of_output);
         }
     }
 }
