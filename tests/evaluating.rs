@@ -154,7 +154,8 @@ fn what_cannot_be_evaluated_or_predicted_says_why() {
         ("predict a nowhere.png", 3, "nowhere.png"),
         ("predict a text.png", 3, "no image that can be read"),
         ("predict text.png a", 2, "got no run first"),
-        ("predict a", 2, "2"),
+        ("predict a", 2, "got no image"),
+        ("predict a --top 1 photos/val/green/val0.png", 0, ""),
     ] {
         let (actual, _, stderr) = nasgen(here, arguments);
         assert!(actual == code && stderr.contains(message), "`{arguments}`: {actual} {stderr}");

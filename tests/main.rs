@@ -44,6 +44,8 @@ mod resume;
 mod sampling;
 /// `nasgen search`.
 mod searching;
+/// Where settings come from, and what is said of those that cannot be.
+mod settings;
 /// The commands about spaces, for users who make mistakes.
 mod space_commands;
 /// What the shipped spaces give, and what is said of a space.

@@ -232,8 +232,8 @@ fn patience_ends_a_training_that_stands_still() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     fs::write(here.join("cfg.yml"), SPEC).unwrap();
-    // At rate 0 nothing changes: epoch 1 stays the best.
-    let flags = "--lr 0 --schedule constant --warmup 0 --patience 2 --epochs 9 --batch 500 --metric accuracy";
+    // So slow that nothing changes but running statistics.
+    let flags = "--lr 1e-30 --schedule constant --warmup 0 --patience 2 --epochs 9 --batch 500 --metric accuracy";
     let (code, stdout, stderr) = nasgen(here, &format!("train cfg.yml {flags} --run run --json"));
     assert_eq!(code, 0, "{stderr}");
     let result: serde_json::Value = serde_json::from_str(&stdout).unwrap();

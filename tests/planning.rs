@@ -209,13 +209,14 @@ fn data_files_of_the_python_project_are_settings() {
     }
     let data = "DATA_PATH: photos\nDATASET: TACO\nAUG_TRAIN: randaugment_train\nAUG_TEST: simple_augment_test\n\
                 AUG_TRAIN_PARAMS: {n_select: 3}\nAUG_TEST_PARAMS: null\nBATCH_SIZE: 8\nEPOCHS: 2\nVAL_RATIO: 0.3\n\
-                INIT_LR: 0.01\nFP16: true\nIMG_SIZE: 12\n";
+                INIT_LR: 0.01\nSUBSET_SAMPLING_RATIO: 0.5\nFP16: true\nIMG_SIZE: 12\n";
     fs::write(here.join("data.yaml"), data).unwrap();
     let (result, stderr) = json_of(here, "train cfg.yml --config data.yaml --classes 3 --run run");
     assert_eq!((&result["train_images"], &result["val_images"], &result["epochs"]), (&21.into(), &9.into(), &2.into()));
     let note = "note: read as settings of the Python project: DATA_PATH (data), AUG_TRAIN (augment), AUG_TRAIN_PARAMS \
                 (augment), BATCH_SIZE (batch), EPOCHS (epochs), VAL_RATIO (val), INIT_LR (lr), IMG_SIZE (input_size)\n\
-                note: not used: DATASET, AUG_TEST, AUG_TEST_PARAMS, FP16\n";
+                note: not used: DATASET, AUG_TEST, AUG_TEST_PARAMS, FP16\n\
+                note: unknown and not used: SUBSET_SAMPLING_RATIO\n";
     assert!(stderr.contains(note), "{stderr}");
     let config = fs::read_to_string(here.join("run/config.yaml")).unwrap();
     for line in ["batch: 8", "epochs: 2", "lr: 0.01", "val: 0.3", "augment: {randaugment: {\"n\": 3, m: 14}}"] {

@@ -16,7 +16,7 @@ use serde_json::json;
 /// Look at images before training: classes, broken files, duplicates across the splits, sizes.
 ///
 /// Exit code 3 when they cannot be trained on, or when a test or validation image is also a training
-/// image.
+/// image. Almost equal images are shown, and no error.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// A folder or a CSV table, as for `train --data`.
@@ -61,7 +61,7 @@ fn leak(images: usize) -> Option<String> {
     let which = match images {
         0 => return None,
         1 => "1 image is".to_owned(),
-        images => format!("{} images are", grouped(images as u64)),
+        images => format!("{} different images are", grouped(images as u64)),
     };
     Some(format!("{which} in several splits: what is measured on them says too much; remove them from one"))
 }

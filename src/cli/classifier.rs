@@ -138,6 +138,10 @@ fn weights_file(path: &Path, which: Which) -> Result<PathBuf, Failure> {
     };
     match file.is_file() {
         true => Ok(file),
+        false if path.join("fold-1").is_dir() => Err(Failure::usage(format!(
+            "{path} is a cross-validation; name its folds, which are one classifier together: {path}/fold-*",
+            path = path.display(),
+        ))),
         false => Err(Failure::usage(format!(
             "{} is no run: wanted the folder of a training, with {} in it",
             path.display(),

@@ -57,6 +57,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
         let own = &classifier.description.classes;
         same_classes(classes.get_or_insert_with(|| own.clone()), own, path)?;
         let chosen = choose(arguments, path, &classifier, output)?;
+        note_learnt(path, &chosen, output);
         if let Some((first, _)) = opened.first() {
             same_images(first, &chosen, path)?;
         }
@@ -133,11 +134,26 @@ fn choose(arguments: &Arguments, run: &Path, classifier: &Classifier, output: &O
     Ok(Chosen { name: parts.name, split, images })
 }
 
+/// What a network has learnt from says little about it; the images' names tell, where they are the run's.
+fn note_learnt(run: &Path, chosen: &Chosen, output: &Output) {
+    let Ok(file) = SplitFile::read(&run.join("split.csv")) else { return };
+    let learnt = file.learnt(&chosen.images);
+    if learnt > 0 {
+        output.note(&format!(
+            "{} learnt from {} of these {} images: measures over them say too much of it",
+            run.display(),
+            grouped(learnt as u64),
+            grouped(chosen.images.len() as u64),
+        ));
+    }
+}
+
 /// The images of a run and what it used them for.
 fn of_run(run: &Path) -> Result<(Source, Option<SplitFile>), Failure> {
     let config = run.join("config.yaml");
     if !config.is_file() {
-        return Err(Failure::usage(format!("{} does not say on which images; name them with --data", run.display())));
+        let message = format!("{} does not say on which images; name them with --data", run.display());
+        return Err(Failure::usage(message));
     }
     let config = RunConfig::parse(&SourceText::read(&config)?)?;
     let file = SplitFile::read(&run.join("split.csv"))?;

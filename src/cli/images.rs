@@ -134,6 +134,7 @@ impl From<DownloadError> for Failure {
 
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
-        Self::new(Kind::Data, error.to_string())
+        let kind = if matches!(error, DataError::NoRoom { .. }) { Kind::Failed } else { Kind::Data };
+        Self::new(kind, error.to_string())
     }
 }

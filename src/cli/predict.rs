@@ -19,7 +19,7 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// Runs (several are one classifier), then images or folders of images.
-    #[arg(required = true, num_args = 2.., value_name = "RUN… IMAGE|FOLDER")]
+    #[arg(required = true, num_args = 1.., value_name = "RUN… IMAGE|FOLDER")]
     paths: Vec<PathBuf>,
     /// How many classes to name for each image.
     #[arg(long, default_value_t = 3, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]

@@ -33,7 +33,7 @@ use super::{
     show::{input_shape, parse_input, plan},
 };
 use crate::{
-    data::{Fit, Normalisation, Partition, Source, preview},
+    data::{Dataset, Fit, Normalisation, Partition, Source, preview},
     network::Network,
     spec::{ModelSpec, SourceText, TrainSettings},
     train::{
@@ -211,7 +211,9 @@ fn begin(
     if arguments.dry_run {
         arguments.loading.refuse_download(&config.data)?;
     }
+    check_given(arguments, &config, &network)?;
     let data = load(&config, &network, &arguments.loading, output)?;
+    note_unused_val(&config, &origins, &data, output);
     let changed = arguments.classes.is_some() || arguments.input.is_some() || file.input_size.is_some();
     let model = if changed { spec.to_yaml() } else { source.text.clone() };
     if config.kfold.is_some() && automatic_batch {
@@ -250,6 +252,34 @@ fn begin(
     let prepared = Prepared { config, spec, network, parts, folder };
     let (summary, _) = go(&prepared, None, output)?;
     output.result(|| text_report(&summary, &prepared), || to_json(&summary, &prepared))
+}
+
+/// What the images' size and the kind of command make senseless.
+fn check_given(arguments: &Arguments, config: &RunConfig, network: &Network) -> Result<(), Failure> {
+    let [_, height, width] = sides(network)?;
+    let crop = config.settings.crop;
+    if crop >= height.min(width) && crop > 0 {
+        return Err(Failure::usage(format!(
+            "crop is {crop}: images of {height}×{width} would be moved out of sight; take less than their side"
+        )));
+    }
+    if arguments.lr_find && arguments.settings.given().any(|(name, _)| name == "lr") {
+        return Err(Failure::usage("--lr-find looks for the learning rate, and with it --lr cannot be given"));
+    }
+    Ok(())
+}
+
+/// `val` divides what is not divided yet.
+fn note_unused_val(config: &RunConfig, origins: &BTreeMap<String, Origin>, data: &Dataset, output: &Output) {
+    let why = match (&config.split, config.kfold) {
+        (Some(_), _) => "--split says which images validate",
+        (_, Some(_)) => "each fold validates on its own part",
+        _ if data.validation.is_some() => "the data has validation images of its own",
+        _ => return,
+    };
+    if matches!(origins.get("val"), Some(Origin::Flag | Origin::Set | Origin::Environment | Origin::Spec)) {
+        output.note(&format!("val is not used: {why}"));
+    }
 }
 
 /// The network of a spec as it is trained.
@@ -334,10 +364,12 @@ fn go(
 }
 
 fn make_folder(arguments: &Arguments, config: &Path) -> Result<RunFolder, Failure> {
-    match &arguments.run {
-        Some(path) => Ok(RunFolder::create(path)?),
-        None => Ok(RunFolder::create_in(Path::new("runs"), &run_name(config))?),
-    }
+    let folder = match &arguments.run {
+        Some(path) => RunFolder::create(path)?,
+        None => RunFolder::create_in(Path::new("runs"), &run_name(config))?,
+    };
+    folder.point_latest();
+    Ok(folder)
 }
 
 /// `DATE-TIME-NAME`

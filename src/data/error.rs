@@ -1,7 +1,7 @@
 //! What can be wrong with data, said so that a user can put it right.
 
 use super::tally::{counted, listed};
-use crate::numbers::grouped;
+use crate::numbers::{grouped, short};
 use std::{io, path::PathBuf};
 
 /// How many classes of a list an error shows.
@@ -135,8 +135,8 @@ pub enum DataError {
     },
     /// Decoded images that can go nowhere.
     #[error(
-        "{} MiB of decoded images do not fit the memory, and a temporary file for them in `{}` failed: {reason}",
-        grouped((bytes >> 20) as u64), folder.display()
+        "{}B of decoded images do not fit the memory, and a temporary file for them in `{}` failed: {reason}",
+        short(*bytes as u64), folder.display()
     )]
     NoRoom {
         /// That they take.

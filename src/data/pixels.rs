@@ -218,7 +218,7 @@ mod tests {
     fn a_folder_that_cannot_be_is_an_error_that_names_it() {
         let mut room = Room { memory: 0, folder: "/dev/null/images".into() };
         let error = room.take(1_000, 1 << 20).unwrap_err().to_string();
-        assert!(error.starts_with("1,000 MiB of decoded images do not fit the memory, and "), "{error}");
+        assert!(error.starts_with("1.05 GB of decoded images do not fit the memory, and "), "{error}");
         assert!(error.contains("`/dev/null/images`"), "{error}");
     }
 }

@@ -42,9 +42,10 @@ impl FromStr for Subset {
                 let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
                 if percent > 0.0 && percent <= 100.0 { Ok(Self::Share(percent / 100.0)) } else { Err(wrong()) }
             }
+            // 0.5 and 1.5 would be shares to some and numbers to others.
             None => parse_count(text)
                 .ok()
-                .filter(|images| *images > 0)
+                .filter(|images| *images > 0 && (!text.contains('.') || text.ends_with(char::is_alphabetic)))
                 .map(|images| Self::Images(images as usize))
                 .ok_or_else(wrong),
         }

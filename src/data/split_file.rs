@@ -70,6 +70,21 @@ impl SplitFile {
         SPLITS.into_iter().map(of_split).filter(|(_, counts)| counts.iter().any(|count| *count > 0)).collect()
     }
 
+    /// How many of `images` were training images: of the same name, with the same pixels.
+    pub fn learnt(&self, images: &Images) -> usize {
+        let learnt: BTreeMap<&str, &str> = self
+            .rows
+            .iter()
+            .filter(|row| row.split == SPLITS[0])
+            .map(|row| (row.image.as_str(), row.pixels.as_str()))
+            .collect();
+        let is_learnt = |index: &usize| {
+            let pixels = learnt.get(images.names[*index].as_str());
+            pixels.is_some_and(|pixels| *pixels == format!("{:08x}", checksum(&images.image(*index))))
+        };
+        (0..images.len()).filter(is_learnt).count()
+    }
+
     /// The classes that its images have, by name.
     pub fn classes(&self) -> Vec<String> {
         let classes: std::collections::BTreeSet<&String> = self.rows.iter().map(|row| &row.class).collect();

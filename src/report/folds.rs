@@ -99,7 +99,7 @@ impl FoldsReport<'_> {
             };
             self.folds.iter().map(series).collect::<Vec<_>>()
         };
-        let across = Axis::new("epoch").with(&[1.0]);
+        let across = Axis::new("epoch").with(&[1.0]).whole();
         html! {
             p { "Images from " code { (self.data) } ", divided into parts with the same classes; each fold is measured \
                 on another part, and learns from the others. A fold's own report is behind its name." }
@@ -115,6 +115,7 @@ impl FoldsReport<'_> {
     fn usage(&self) -> Markup {
         html! {
             pre {
+                "nasgen train --config " (self.run) "/config.yaml   # the same folds again\n"
                 "nasgen predict " (self.run) "/fold-* photo.jpg   # all networks of the folds together\n"
                 "nasgen train --resume " (self.run) " --epochs N   # longer"
             }

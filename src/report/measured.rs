@@ -125,7 +125,7 @@ pub(super) fn weakest_class(evaluation: &Evaluation) -> Markup {
     let weakest = weakest_first(evaluation).into_iter().next();
     html! {
         @if let Some(class) = weakest.filter(|class| class.f1 < 1.0) {
-            " Weakest class: " (class.class) ", " (percent(class.recall)) " of its images are recognised."
+            " Weakest class: " (class.class) ", with an F1 of " (format!("{:.3}", class.f1)) "."
         }
     }
 }

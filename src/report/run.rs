@@ -209,7 +209,10 @@ impl RunReport<'_> {
             );
         }
         let gap = best.train_accuracy - best.val_accuracy;
-        if gap > OVERFITTED {
+        let doubt = self.measured.as_ref().map_or(0.0, |measured| {
+            (measured.evaluation.interval.high - measured.evaluation.interval.low) / 2.0
+        });
+        if gap > OVERFITTED.max(doubt) {
             hints.push(format!(
                 "In the best epoch {} of the training images were right, but {} of the validation images: it learns \
                     its \
@@ -262,7 +265,7 @@ impl RunReport<'_> {
         };
         let best = self.best().map(|row| (row.epoch, format!("best: epoch {}", row.epoch)));
         let marks: Vec<(f64, String)> = best.into_iter().collect();
-        let across = Axis::new("epoch").with(&[1.0]);
+        let across = Axis::new("epoch").with(&[1.0]).whole();
         let loss = [series("training", |row| row.train_loss), series("validation", |row| row.val_loss)];
         let accuracy = [
             series("training", |row| row.train_accuracy * 100.0),
@@ -283,7 +286,8 @@ impl RunReport<'_> {
             p class="soft" {
                 "Training loss and accuracy are those of augmented images, while the network changed; validation \
                     comes after each epoch. "
-                "Loss counts label smoothing in training, not in validation."
+                "Validation loss is cross-entropy; training loss is the `loss` of the settings with its smoothing, so \
+                    that only their slopes compare."
             }
         }
     }

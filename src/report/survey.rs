@@ -25,14 +25,26 @@ pub fn survey_text(name: &str, survey: &Survey) -> String {
         format!("imbalance   {:.1} : 1, {advice}", survey.imbalance),
         format!("duplicates  {} groups of equal images", grouped(survey.duplicates.len() as u64)),
     ];
-    lines.extend(survey.duplicates.iter().take(SHOWN).map(|group| format!("            {}", named(group))));
+    lines.extend(shown(&survey.duplicates));
     if survey.contradictions > 0 {
         lines.push(format!("            {} of them with different classes", survey.contradictions));
     }
     let near = survey.near_duplicates.len();
     lines.push(format!("near        {} almost equal pairs in different splits or classes", grouped(near as u64)));
-    lines.extend(survey.near_duplicates.iter().take(SHOWN).map(|pair| format!("            {}", named(pair))));
+    lines.extend(shown(&survey.near_duplicates));
+    if survey.near_across_splits > 0 {
+        let pairs = grouped(survey.near_across_splits as u64);
+        lines.push(format!("            {pairs} of them in different splits: look whether they show the same thing"));
+    }
     format!("{}\n\n{}\n", lines.join("\n"), table.trim_fmt())
+}
+
+/// The first groups, and how many more there are.
+fn shown(groups: &[impl AsRef<[Found]>]) -> impl Iterator<Item = String> {
+    let line = |text: String| format!("            {text}");
+    let more = groups.len().saturating_sub(SHOWN);
+    let more = (more > 0).then(|| line(format!("and {} more (--json has all)", grouped(more as u64))));
+    groups.iter().take(SHOWN).map(move |group| line(named(group.as_ref()))).chain(more)
 }
 
 fn named(group: &[Found]) -> String {

@@ -17,4 +17,4 @@ pub use legacy::{Legacy, legacy_keys, read_data_file};
 pub use model::{KEYS, ModelSpec, scaled_repeat, sides};
 pub use row::{MAX_REPEAT, PASS, Row, RowPlace, read as read_row};
 pub use set::{check_set, distribution, first_of_a_space, is_set, labels, mistyped_set, option_label, uses_stage};
-pub use train::{Balance, Loss, Metric, Optimizer, Schedule, TrainSettings};
+pub use train::{Balance, Loss, Metric, Optimizer, Schedule, TrainSettings, unfolded};

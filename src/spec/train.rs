@@ -326,10 +326,30 @@ impl TrainSettings {
         let policy = Policy::parse(&settings.augment).err();
         let policy = policy
             .map(|problem| Error::new(Place::Argument("augment".into()), format!("setting `augment`: {problem}")));
+        let wrong = [
+            (settings.lr == Some(0.0), "lr", "wanted a rate above 0: with 0 nothing is learnt"),
+            (settings.clip == Some(0.0), "clip", "wanted a norm above 0, or null for no limit, got 0"),
+            (
+                settings.schedule == Schedule::Multistep && settings.milestones.is_empty(),
+                "milestones",
+                "schedule multistep needs the epochs after which the rate changes, such as 15,25",
+            ),
+            (
+                settings.milestones.iter().any(|epoch| *epoch >= settings.epochs),
+                "milestones",
+                "an epoch lies behind the last one, where nothing is left to change",
+            ),
+        ];
+        let wrong = wrong.into_iter().filter(|(is_wrong, ..)| *is_wrong);
+        let wrong =
+            wrong.map(|(_, name, problem)| Error::new(Place::Argument(name.into()), format!("setting `{name}`: {problem}")));
         let unused = settings.unfreeze_every.filter(|_| settings.freeze_until.is_none()).map(|_| {
-            Error::argument("unfreeze_every", "setting `unfreeze_every` is used only with freeze_until".to_owned())
+            Error::new(
+                Place::Argument("unfreeze_every".into()),
+                "setting `unfreeze_every` is used only with freeze_until",
+            )
         });
-        let errors: Vec<Error> = USED_ONLY_BY.iter().filter_map(ignored).chain(policy).chain(unused).collect();
+        let errors: Vec<Error> = USED_ONLY_BY.iter().filter_map(ignored).chain(policy).chain(unused).chain(wrong).collect();
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
     }
 
@@ -381,8 +401,11 @@ impl TrainSettings {
     }
 }
 
-/// A map of one choice to its settings becomes the choice and the settings.
-fn unfolded(values: &Map<String, Value>) -> Result<Map<String, Value>, Vec<Error>> {
+/// The same settings, each by itself: a map of one choice to its settings becomes the choice and the settings.
+///
+/// # Errors
+/// When such a map has not just one name.
+pub fn unfolded(values: &Map<String, Value>) -> Result<Map<String, Value>, Vec<Error>> {
     let mut flat = Map::new();
     for (name, value) in values {
         match (name.as_str(), value) {

@@ -51,6 +51,16 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// For messages about a setting that is not on the command line before the reader's eyes: ` (from NASGEN_LR)`.
+    pub fn whence(self, setting: &str) -> String {
+        match self {
+            Self::Environment => format!(" (from NASGEN_{})", setting.to_uppercase()),
+            Self::File => " (from the file of --config)".into(),
+            Self::Spec => " (from `train:` of the spec)".into(),
+            Self::Flag | Self::Set | Self::Default => String::new(),
+        }
+    }
+
     fn comment(self, setting: &str) -> String {
         match self {
             Self::Flag => format!("flag --{}", setting.replace('_', "-")),

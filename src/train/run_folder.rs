@@ -152,7 +152,7 @@ impl RunFolder {
         Self::create(path)
     }
 
-    /// Makes the folder `name` in `runs`, and points `runs/latest` at it.
+    /// Makes the folder `name` in `runs`.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -160,9 +160,15 @@ impl RunFolder {
         // Two runs may begin in the same second.
         let free = (1..).map(|count| if count == 1 { name.to_owned() } else { format!("{name}-{count}") });
         let name = free.into_iter().find(|name| !runs.join(name).exists()).unwrap_or_else(|| name.to_owned());
-        let folder = Self::create(&runs.join(&name))?;
-        point_latest(runs, &name);
-        Ok(folder)
+        Self::create(&runs.join(&name))
+    }
+
+    /// Points the link `latest` beside the folder at it, if there is one or they lie in a folder of runs.
+    pub fn point_latest(&self) {
+        let (Some(runs), Some(name)) = (self.path.parent(), self.path.file_name()) else { return };
+        if runs.file_name().is_some_and(|name| name == "runs") || runs.join("latest").is_symlink() {
+            point_latest(runs, &name.to_string_lossy());
+        }
     }
 
     /// Where it is.

@@ -91,12 +91,25 @@ impl SettingsFile {
         let yaml = yaml::parse(&source.text).map_err(|diagnostic| source.error(vec![diagnostic]))?;
         let entries = yaml.as_map().unwrap_or_default();
         let known = || Self::KEYS.into_iter().chain(legacy_keys());
-        if let Some(entry) = entries.iter().find(|entry| !known().any(|key| key == entry.key)) {
+        // The Python project's files have keys for programs of their own; its keys are in capitals.
+        let is_theirs = entries.iter().any(|entry| legacy_keys().any(|key| key == entry.key));
+        let (foreign, own): (Vec<&yaml::Entry>, Vec<&yaml::Entry>) = entries
+            .iter()
+            .filter(|entry| !known().any(|key| key == entry.key))
+            .partition(|entry| {
+                let is_typo = nearest(&entry.key, legacy_keys()).is_some();
+                is_theirs && !is_typo && entry.key.chars().all(|letter| !letter.is_lowercase())
+            });
+        if let Some(entry) = own.first() {
             let near = nearest(&entry.key, known()).map(|near| format!("did you mean `{near}`?"));
             let diagnostic = Diagnostic::new(format!("unknown setting `{}`", entry.key)).at(entry.key_span).help(near);
             return Err(source.error(vec![diagnostic]).into());
         }
-        let legacy = read_data_file(entries).map_err(|diagnostics| source.error(diagnostics))?;
+        let mut legacy = read_data_file(entries).map_err(|diagnostics| source.error(diagnostics))?;
+        if !foreign.is_empty() {
+            let names: Vec<&str> = foreign.iter().map(|entry| entry.key.as_str()).collect();
+            legacy.notes.push(format!("unknown and not used: {}", names.join(", ")));
+        }
         let Value::Object(mut values) = yaml.to_json() else {
             return Err(source.error(vec![Diagnostic::new("wanted a map of settings").at(yaml.span)]).into());
         };

@@ -70,7 +70,10 @@ pub(in crate::cli) fn partition(data: Dataset, config: &RunConfig, output: &Outp
     let unmeasured = parts.classes.iter().zip(counts).filter(|(_, count)| *count == 0);
     let unmeasured: Vec<&str> = unmeasured.map(|(class, _)| class.as_str()).collect();
     if parts.validation.is_empty() {
-        let message = format!("no image is left for validation; raise --val (now {})", settings.val);
+        let message = match &config.split {
+            Some(path) => format!("no image is left for validation: {path} has none"),
+            None => format!("no image is left for validation; raise --val (now {})", settings.val),
+        };
         return Err(Failure::new(Kind::Data, message));
     }
     if !unmeasured.is_empty() {

@@ -55,7 +55,7 @@ pub(super) fn run(
         other => Failure::new(Kind::Failed, other.to_string()),
     })?;
     write(&test, folder)?;
-    output.result(|| text(&test, config, folder), || {
+    output.result(|| text(&test, folder), || {
         json!({
             "run": folder,
             "suggestion": test.suggestion(),
@@ -74,7 +74,21 @@ fn write(test: &RangeTest, folder: &Path) -> Result<(), Failure> {
     files::write_whole(&folder.join("lr_find.png"), &chart).map_err(failed)
 }
 
-fn text(test: &RangeTest, config: &RunConfig, folder: &Path) -> String {
+/// The same command as a training: all that was set counts in it.
+fn without_range_test(arguments: impl Iterator<Item = String>) -> String {
+    let mut words = vec!["nasgen".to_owned()];
+    let mut is_value_of_run = false;
+    for argument in arguments {
+        let is_run = argument == "--run" || argument.starts_with("--run=");
+        if !is_value_of_run && !is_run && argument != "--lr-find" {
+            words.push(quoted(&argument));
+        }
+        is_value_of_run = argument == "--run";
+    }
+    words.join(" ")
+}
+
+fn text(test: &RangeTest, folder: &Path) -> String {
     let [lowest, highest] = RATES;
     let tried = test.points.last().map_or(highest, |point| point.learning_rate);
     let end = if test.exploded { ", where the loss exploded" } else { "" };
@@ -82,9 +96,8 @@ fn text(test: &RangeTest, config: &RunConfig, folder: &Path) -> String {
         Some(rate) => format!(
             "suggested learning rate {rate:.2e}: the loss falls most steeply there; a good rate lies left of the \
              lowest point, and the picture shows whether chance decided\n\
-             next:    nasgen train {} --data {} --lr {rate:.2e}",
-            quoted(&config.config),
-            quoted(&config.data.to_string()),
+             next:    {} --lr {rate:.2e}",
+            without_range_test(std::env::args().skip(1)),
         ),
         None => "no suggestion: the loss does not fall".into(),
     };

@@ -4,7 +4,7 @@ use super::{
     Arguments, Folds, Prepared, build, go,
     images::load,
     memory, planned,
-    summary::{text_report, to_json},
+    summary::{quoted, text_report, to_json},
 };
 use crate::{
     cli::{
@@ -30,6 +30,9 @@ pub(super) fn run(arguments: &Arguments, path: &Path, blocks: &Blocks, output: &
     }
     let done = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.progress.epochs);
     let raised = raised(arguments, done, config.settings.epochs)?;
+    if let (Some(checkpoint), Some(_)) = (&checkpoint, raised) {
+        refuse_stale(checkpoint, &config, path)?;
+    }
     if let Some(data) = &arguments.data {
         config.data = data.clone().absolute();
     }
@@ -107,6 +110,21 @@ fn raised(arguments: &Arguments, done: usize, before: usize) -> Result<Option<us
         _ => Err(Failure::usage(format!(
             "--epochs: wanted more than the {before} of the run, of which {done} are done, got {text}"
         ))),
+    }
+}
+
+/// A training that ended early would end again at once.
+fn refuse_stale(checkpoint: &Checkpoint, config: &RunConfig, path: &Path) -> Result<(), Failure> {
+    let (epochs, best) = (checkpoint.progress.epochs, checkpoint.progress.best);
+    match (config.settings.patience, best) {
+        (Some(patience), Some(best)) if epochs - best.epoch >= patience => Err(Failure::usage(format!(
+            "the run ended early: none of its last {patience} epochs was better than epoch {} (patience), and more \
+             epochs would not begin; train anew with more of it: nasgen train --config {} --patience {}",
+            best.epoch,
+            quoted(&path.join("config.yaml").display().to_string()),
+            patience * 2
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use crate::{
     cli::failure::Failure,
-    spec::{TrainSettings, yaml},
+    spec::{TrainSettings, unfolded, yaml},
     train::Origin,
 };
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
-use nasgen_modules::nearest;
+use nasgen_modules::{Place, nearest};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -113,6 +113,10 @@ impl SettingFlags {
         }
         self.given().for_each(|(name, text)| layers.put(name, value(name, text), Origin::Flag));
         let Layers { mut values, origins } = layers;
+        let from = |place: &Place| match place {
+            Place::Argument(name) => origins.get(name).map_or_else(String::new, |origin| origin.whence(name)),
+            _ => String::new(),
+        };
         let automatic_batch = values.get("batch").and_then(Value::as_str) == Some("auto");
         if automatic_batch {
             values.shift_remove("batch");
@@ -120,7 +124,7 @@ impl SettingFlags {
         let values = TrainSettings::parse(&values).map_err(|errors| {
             let line = |error: &nasgen_modules::Error| {
                 let help = error.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
-                format!("{}{help}", error.message)
+                format!("{}{help}{}", error.message, from(&error.place))
             };
             Failure::usage(errors.iter().map(line).collect::<Vec<_>>().join("\nerror: "))
         })?;
@@ -137,8 +141,12 @@ struct Layers {
 
 impl Layers {
     fn put(&mut self, name: &str, value: Value, origin: Origin) {
-        self.values.insert(name.to_owned(), value);
-        self.origins.insert(name.to_owned(), origin);
+        let whole = Map::from_iter([(name.to_owned(), value)]);
+        // What cannot be taken apart is wrong, and is said to be so later.
+        for (name, value) in unfolded(&whole).unwrap_or(whole) {
+            self.origins.insert(name.clone(), origin);
+            self.values.insert(name, value);
+        }
     }
 }
 

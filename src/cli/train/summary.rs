@@ -47,8 +47,16 @@ pub(super) fn text_report(summary: &Summary, Prepared { config, folder, parts, .
     let model = quoted(&format!("{run}/model.yaml"));
     let more = if matches!(config.data, Source::Synthetic) {
         format!("nasgen train {model} --data FOLDER_OF_YOUR_IMAGES --classes N")
+    } else if stopped_early(summary, config) {
+        format!("nasgen report {}", quoted(&run.to_string()))
     } else {
-        format!("nasgen train {model} --data {} --epochs {}", quoted(&config.data.to_string()), epochs * 2)
+        format!("nasgen train --resume {} --epochs {}", quoted(&run.to_string()), epochs * 2)
+    };
+    let early = match config.settings.patience {
+        Some(patience) if stopped_early(summary, config) => {
+            format!("early   it ended before epoch {}: no better one in {patience} (patience)\n", config.settings.epochs)
+        }
+        _ => String::new(),
     };
     let is_guessing = best.validation.accuracy < GUESSING / parts.classes.len() as f64;
     let hint = if is_guessing {
@@ -58,7 +66,7 @@ pub(super) fn text_report(summary: &Summary, Prepared { config, folder, parts, .
     };
     format!(
         "best    epoch {} of {epochs}: validation accuracy {:.1} % (95 % interval {:.1} to {:.1}), macro-F1 {:.3}, loss {:.3}\n\
-         time    {seconds:.0} s, {images_per_second:.0} images per second\n\
+         {early}time    {seconds:.0} s, {images_per_second:.0} images per second\n\
          files   {run}: best.safetensors, last.safetensors, report.html, results.csv, tb, model.yaml, config.yaml\n\
          {hint}next:   {more}\n\
          \x20       nasgen eval {} · nasgen show {model}",
@@ -70,6 +78,11 @@ pub(super) fn text_report(summary: &Summary, Prepared { config, folder, parts, .
         best.validation.loss,
         quoted(&run.to_string()),
     )
+}
+
+/// Whether `patience` ended it before its last epoch.
+fn stopped_early(summary: &Summary, config: &RunConfig) -> bool {
+    summary.epochs < config.settings.epochs
 }
 
 pub(super) fn best_json(best: &Best, validation: &Images) -> Value {
@@ -99,6 +112,7 @@ pub(super) fn to_json(summary: &Summary, prepared: &Prepared) -> Value {
     json!({
         "run": folder.path(),
         "epochs": summary.epochs,
+        "stopped_early": stopped_early(summary, config),
         "params": network.params(),
         "macs": network.macs(),
         "device": config.device,

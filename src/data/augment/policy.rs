@@ -91,6 +91,9 @@ impl Policy {
         let mut policy = Self::default();
         match value {
             Value::Null => {}
+            Value::String(text) if text.starts_with(['[', '{']) => {
+                return Err(format!("`{text}` is no YAML list or map; is a bracket not closed?"));
+            }
             Value::Array(items) => items.iter().try_for_each(|item| policy.add(item))?,
             item => policy.add(item)?,
         }

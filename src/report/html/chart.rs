@@ -24,6 +24,8 @@ pub struct Axis {
     pub log: bool,
     /// Values that must be on it, such as 0.
     pub include: Vec<f64>,
+    /// Whether only whole numbers are named.
+    pub whole: bool,
 }
 
 impl Axis {
@@ -36,6 +38,13 @@ impl Axis {
     #[must_use]
     pub fn with(mut self, values: &[f64]) -> Self {
         self.include.extend(values);
+        self
+    }
+
+    /// An axis of things that are counted.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.whole = true;
         self
     }
 
@@ -324,6 +333,7 @@ struct Scale {
     low: f64,
     high: f64,
     log: bool,
+    whole: bool,
     /// Places of the low and the high value.
     ends: [f64; 2],
 }
@@ -343,7 +353,7 @@ impl Scale {
             (false, true) => (low / 2.0, high * 2.0),
             (false, false) => (low - low.abs().max(1.0) * 0.1, high + high.abs().max(1.0) * 0.1),
         };
-        Some(Self { low, high, log, ends })
+        Some(Self { low, high, log, whole: false, ends })
     }
 
     fn sees(&self, value: f64) -> bool {
@@ -362,7 +372,8 @@ impl Scale {
     /// Round values on the scale, with their names.
     fn ticks(&self) -> Vec<(f64, String)> {
         let values = if self.log { log_ticks(self.low, self.high) } else { ticks(self.low, self.high) };
-        values.into_iter().map(|value| (value, number(value))).collect()
+        let shown = values.into_iter().filter(|value| !self.whole || value.fract().abs() < 1e-9);
+        shown.map(|value| (value, number(value))).collect()
     }
 }
 
@@ -402,7 +413,8 @@ impl Plane {
         let scale = |index: usize, axis: &Axis, ends| {
             let values = visible.clone().map(|point| point[index]);
             visible.clone().next()?;
-            Scale::of(values.chain(axis.include.iter().copied()), axis.log, ends)
+            let scale = Scale::of(values.chain(axis.include.iter().copied()), axis.log, ends)?;
+            Some(Scale { whole: axis.whole, ..scale })
         };
         Some(Self {
             across: scale(0, across, [LEFT, SIZE[0] - RIGHT])?,
