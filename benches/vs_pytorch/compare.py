@@ -216,9 +216,10 @@ def commands(network, batch, arguments, directory):
     shared = ["--batch", batch, "--threads", arguments.threads, "--input", arguments.input]
     shared += ["--seconds", arguments.seconds]
     train = [] if arguments.infer else ["--train"]
+    optimizer = [] if arguments.infer else ["--optimizer", "adamw"]
     pytorch = [sys.executable, HERE / "pytorch_bench.py", network.path, *train, *shared]
     result = {
-        "nasgen": [arguments.nasgen, "bench", network.path, *train, *shared, "--optimizer", "adamw", "--json"],
+        "nasgen": [arguments.nasgen, "bench", network.path, *train, *optimizer, *shared, "--json"],
         "PyTorch NCHW": [*pytorch, "--layout", "nchw"],
         "PyTorch channels_last": [*pytorch, "--layout", "channels_last"],
     }
