@@ -142,6 +142,12 @@ fn a_dry_run_says_what_would_happen_and_writes_nothing() {
     let size = |name: String| fs::metadata(here.join("run").join(name)).unwrap().len() as f64;
     let taken: f64 = names(&here.join("run")).into_iter().map(size).sum();
     assert!(taken <= number("disk_bytes"), "{taken}");
+
+    // Of a fine-tuning it says what a training would say of the weights.
+    let (code, _, stderr) = nasgen(here, "train cfg.yml --epochs 1 --subset 100 --run first");
+    assert_eq!(code, 0, "{stderr}");
+    let (code, _, stderr) = nasgen(here, "train cfg.yml --dry-run --init first --freeze-until 1");
+    assert!(code == 0 && stderr.contains("init    ") && stderr.contains("frozen  row"), "{stderr}");
 }
 
 fn planned(spec: &str) -> Network {

@@ -332,7 +332,7 @@ fn go(
         folder.write_bytes("aug_preview.png", &seen)?;
     }
     output.message(&headline(prepared));
-    init::frozen(prepared).iter().for_each(|line| output.message(line));
+    init::frozen(config, network).iter().for_each(|line| output.message(line));
     let data = TrainingData {
         train: &parts.train,
         validation: &parts.validation,

@@ -93,10 +93,8 @@ impl SettingsFile {
         let known = || Self::KEYS.into_iter().chain(legacy_keys());
         // The Python project's files have keys for programs of their own; its keys are in capitals.
         let is_theirs = entries.iter().any(|entry| legacy_keys().any(|key| key == entry.key));
-        let (foreign, own): (Vec<&yaml::Entry>, Vec<&yaml::Entry>) = entries
-            .iter()
-            .filter(|entry| !known().any(|key| key == entry.key))
-            .partition(|entry| {
+        let (foreign, own): (Vec<&yaml::Entry>, Vec<&yaml::Entry>) =
+            entries.iter().filter(|entry| !known().any(|key| key == entry.key)).partition(|entry| {
                 let is_typo = nearest(&entry.key, legacy_keys()).is_some();
                 is_theirs && !is_typo && entry.key.chars().all(|letter| !letter.is_lowercase())
             });

@@ -1,15 +1,19 @@
 //! `nasgen train --dry-run`: what a training would do and need.
 
-use super::{ExecutorName, executor, executor_failure, memory, summary::data_and_model};
+use super::{
+    ExecutorName, executor, executor_failure,
+    init::{Beginning, frozen},
+    memory,
+    summary::data_and_model,
+};
 use crate::{
     bench::{EpochTiming, measure_epoch},
     cli::{device, failure::Failure, output::Output},
-    data::{Normalisation, Partition},
+    data::Partition,
     forecast::{disk_bytes, training_bytes},
     network::Network,
     numbers::{grouped, short},
     train::{OptimizerRule, Origin, RunConfig, TrainingData},
-    weights::Weights,
 };
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -38,22 +42,23 @@ struct Needs {
 
 pub(super) fn run(plan: &Plan, output: &Output) -> Result<(), Failure> {
     memory::check(&plan.config, &plan.network, &plan.parts)?;
-    let needs = plan.needs()?;
+    let needs = plan.needs(output)?;
     output.result(|| plan.text(&needs), || plan.json(&needs))
 }
 
 impl Plan {
-    fn needs(&self) -> Result<Needs, Failure> {
+    fn needs(&self, output: &Output) -> Result<Needs, Failure> {
         let Self { config, network, parts, .. } = self;
         let settings = &config.settings;
+        let Beginning { weights, normalisation } = Beginning::anew(config, network, parts, output)?;
+        frozen(config, network).iter().for_each(|line| output.message(line));
         let data = TrainingData {
             train: &parts.train,
             validation: &parts.validation,
             classes: parts.classes.len(),
-            normalisation: Normalisation::of(&parts.train),
+            normalisation,
         };
         let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
-        let weights = Weights::initial(&network.layers, settings.seed);
         let device = device::open(&config.device)?;
         let rule = OptimizerRule::of(settings);
         let mut executor = executor(Some(name), network, &weights, rule, settings.seed, &device)?;
@@ -74,7 +79,9 @@ impl Plan {
         let files = "best.safetensors, last.safetensors, report.html, results.csv, events.jsonl, tb, split.csv, \
                      model.yaml, config.yaml, aug_preview.png";
         match self.config.kfold {
-            Some(folds) => format!("fold-1 to fold-{folds}, each with {files}; report.html, out_of_fold.csv, folds.csv"),
+            Some(folds) => {
+                format!("fold-1 to fold-{folds}, each with {files}; report.html, out_of_fold.csv, folds.csv")
+            }
             None => files.to_owned(),
         }
     }

@@ -3,7 +3,7 @@
 use super::{Prepared, sides};
 use crate::{
     cli::{failure::Failure, output::Output},
-    data::Normalisation,
+    data::{Normalisation, Partition},
     network::Network,
     numbers::grouped,
     pretrained::{Fitted, Pretrained},
@@ -23,24 +23,33 @@ impl Beginning {
     /// The weights of `--init`, else random ones; of a training that goes on only the normalisation matters.
     pub(super) fn of(prepared: &Prepared, from: Option<&Checkpoint>, output: &Output) -> Result<Self, Failure> {
         let Prepared { config, network, parts, folder, .. } = prepared;
-        let initial = || Weights::initial(&network.layers, config.settings.seed);
-        match (&config.init, from) {
-            (None, _) => Ok(Self { weights: initial(), normalisation: Normalisation::of(&parts.train) }),
-            (Some(_), Some(_)) => {
-                let (description, _) = Description::read(&folder.path().join("last.safetensors"))?;
-                Ok(Self { weights: initial(), normalisation: description.normalisation() })
-            }
-            (Some(path), None) => {
-                let (pretrained, fitted) = fitted(path, network, config.settings.seed, &parts.classes)?;
-                let classes = match fitted.new_classifier {
-                    Some(reason) => format!("a new classifier for {} classes ({reason})", parts.classes.len()),
-                    None => "with its classifier".into(),
-                };
-                fitted.note.iter().for_each(|note| output.note(note));
-                output.message(&format!("init    {path}: {}; {classes}", pretrained.origin()));
-                Ok(Self { weights: fitted.weights, normalisation: pretrained.normalisation() })
-            }
+        if config.init.is_none() || from.is_none() {
+            return Self::anew(config, network, parts, output);
         }
+        let (description, _) = Description::read(&folder.path().join("last.safetensors"))?;
+        let weights = Weights::initial(&network.layers, config.settings.seed);
+        Ok(Self { weights, normalisation: description.normalisation() })
+    }
+
+    /// The same of a training without a past.
+    pub(super) fn anew(
+        config: &RunConfig,
+        network: &Network,
+        parts: &Partition,
+        output: &Output,
+    ) -> Result<Self, Failure> {
+        let Some(path) = &config.init else {
+            let weights = Weights::initial(&network.layers, config.settings.seed);
+            return Ok(Self { weights, normalisation: Normalisation::of(&parts.train) });
+        };
+        let (pretrained, fitted) = fitted(path, network, config.settings.seed, &parts.classes)?;
+        let classes = match fitted.new_classifier {
+            Some(reason) => format!("a new classifier for {} classes ({reason})", parts.classes.len()),
+            None => "with its classifier".into(),
+        };
+        fitted.note.iter().for_each(|note| output.note(note));
+        output.message(&format!("init    {path}: {}; {classes}", pretrained.origin()));
+        Ok(Self { weights: fitted.weights, normalisation: pretrained.normalisation() })
     }
 }
 
@@ -70,8 +79,7 @@ fn fitted(path: &str, network: &Network, seed: u64, classes: &[String]) -> Resul
 }
 
 /// What is frozen at the beginning, for people.
-pub(super) fn frozen(prepared: &Prepared) -> Option<String> {
-    let Prepared { config, network, .. } = prepared;
+pub(super) fn frozen(config: &RunConfig, network: &Network) -> Option<String> {
     let settings = &config.settings;
     settings.freeze_until?;
     let freezing = Freezing::at(settings, &network.layers, 1, 1);

@@ -54,7 +54,10 @@ pub(super) fn text_report(summary: &Summary, Prepared { config, folder, parts, .
     };
     let early = match config.settings.patience {
         Some(patience) if stopped_early(summary, config) => {
-            format!("early   it ended before epoch {}: no better one in {patience} (patience)\n", config.settings.epochs)
+            format!(
+                "early   it ended before epoch {}: no better one in {patience} (patience)\n",
+                config.settings.epochs
+            )
         }
         _ => String::new(),
     };
