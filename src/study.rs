@@ -1,5 +1,6 @@
 //! Answers from the trials of a study.
 
+use crate::search::attributes;
 use nasgen_search::{Direction, Objective, State, Trial};
 use nasgen_storage::Study;
 use serde_json::{Map, Value, json};
@@ -125,6 +126,16 @@ pub fn state_name(trial: &Trial) -> &'static str {
         State::Fail => "FAIL",
         State::Waiting => "WAITING",
     }
+}
+
+/// The study whose last step this one is; `None` for one that a user began.
+pub fn last_step_of(study: &Study) -> Option<&str> {
+    study.system.get(attributes::LAST_STEP_OF).and_then(Value::as_str)
+}
+
+/// When something last happened in one of the trials, in microseconds since 1970.
+pub fn last_written(trials: &[Trial]) -> Option<i64> {
+    trials.iter().flat_map(|trial| [trial.started, trial.finished]).flatten().max()
 }
 
 /// Everything that is known of a study. Numbers that JSON does not have are the texts `inf`, `-inf` and `nan`.

@@ -5,7 +5,7 @@ use nasgen_modules::Distribution;
 use nasgen_search::{Attributes, Direction, Objective, Param, State};
 use nasgen_storage::{Study, Work, connect};
 use serde_json::{Value, json};
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 const LEASE: Duration = Duration::from_secs(1000);
 
@@ -66,6 +66,42 @@ fn studies_are_listed_and_shown() {
         said += &format!("$ nasgen study {command}\n{stdout}\n");
     }
     golden::check("studies.txt", &said);
+}
+
+/// A search trains its best again in a study of its own, which no user asks for.
+#[test]
+fn the_study_of_a_last_step_is_never_the_last_study() {
+    let folder = folder_with(&["cells"]);
+    let mut storage = connect(&format!("sqlite:///{}/studies/cells.db", folder.path().display())).unwrap();
+    let name = "cells last step: 1, 2 × 3";
+    let study = Study {
+        name: name.to_owned(),
+        objectives: vec![objective("accuracy", Direction::Maximize)],
+        user: Attributes::new(),
+        system: Attributes::from([("nasgen:last_step_of".to_owned(), json!("cells"))]),
+    };
+    let (id, _) = storage.open(&study).unwrap();
+    let Some(Work::New(lease)) = storage.begin(id, "w", LEASE, None).unwrap() else { panic!() };
+    storage.finish(&lease, State::Complete, &[0.99], &Attributes::new()).unwrap();
+    drop(storage);
+
+    for command in ["show", "best", "export --json"] {
+        let (code, stdout, stderr) = nasgen(folder.path(), &format!("study {command}"));
+        assert_eq!(code, 0, "{stderr}");
+        assert!(stdout.contains("0.875") && !stdout.contains("0.99"), "{command}: {stdout}");
+    }
+    let (_, best, _) = nasgen(folder.path(), "study best");
+    assert!(best.contains("study    cells in studies/cells.db"), "{best}");
+    let (_, listed, _) = nasgen(folder.path(), "study list");
+    assert!(!listed.contains("last step"), "{listed}");
+    let (_, listed, _) = nasgen(folder.path(), "study list --all");
+    assert!(listed.contains(name), "{listed}");
+    let shown = Command::new(env!("CARGO_BIN_EXE_nasgen"))
+        .args(["study", "show", name])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("0.9900"), "{shown:?}");
 }
 
 #[test]

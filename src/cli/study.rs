@@ -30,7 +30,8 @@ pub(super) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// The studies there are, and how far they have come.
+    /// The studies there are, and how far they have come. With --all also those in which searches trained their best
+    /// again.
     List(List),
     /// What one study tried, and its best trials.
     Show(Show),
@@ -47,12 +48,15 @@ struct List {
     /// Where they are: a file of SQLite or an address [default: the files studies/*.db].
     #[arg(long, value_name = "URL")]
     storage: Option<String>,
+    /// Also the studies of last steps, in which searches train their best trials again.
+    #[arg(long)]
+    all: bool,
 }
 
 /// Which study.
 #[derive(clap::Args)]
 struct Which {
-    /// Its name [default: the study that was written last].
+    /// Its name, as `nasgen study list` has it [default: the study that was written last].
     study: Option<String>,
     /// Where it is: a file of SQLite or an address, as for `nasgen search` [default: studies/NAME.db].
     #[arg(long, value_name = "URL")]
@@ -138,6 +142,7 @@ fn parse_bound(text: &str) -> Result<(String, f64), String> {
 
 /// A study that was found, with its trials.
 struct Opened {
+    url: String,
     storage: Box<dyn Storage>,
     id: i64,
     study: Study,
@@ -152,18 +157,37 @@ impl Which {
             (None, None) => newest()?,
         };
         let mut storage = connect(&url)?;
-        let names = storage.studies().map_err(failed)?;
-        let name = match &self.study {
-            Some(name) => name,
-            None => names.last().ok_or_else(|| Failure::usage(format!("there is no study in {url}")))?,
+        let found = match &self.study {
+            Some(name) => storage.study(name).map_err(failed)?,
+            None => written_last(&mut *storage)?,
         };
-        let Some((id, study)) = storage.study(name).map_err(failed)? else {
-            let known = names.join(", ");
-            return Err(Failure::usage(format!("there is no study `{name}` in {url}; there are: {known}")));
-        };
+        let Some((id, study)) = found else { return Err(self.none_in(&url, &mut *storage)?) };
         let trials = storage.trials(id).map_err(failed)?.to_vec();
-        Ok(Opened { storage, id, study, trials })
+        Ok(Opened { url, storage, id, study, trials })
     }
+
+    /// Why nothing was found in a storage.
+    fn none_in(&self, url: &str, storage: &mut dyn Storage) -> Result<Failure, Failure> {
+        let Some(name) = &self.study else { return Ok(Failure::usage(format!("there is no study in {url}"))) };
+        let known = storage.studies().map_err(failed)?.join(", ");
+        Ok(Failure::usage(format!("there is no study `{name}` in {url}; there are: {known}")))
+    }
+}
+
+/// Of the studies that users began the one in which something happened last; of equal ones the later.
+fn written_last(storage: &mut dyn Storage) -> Result<Option<(i64, Study)>, Failure> {
+    let mut last: Option<(Option<i64>, (i64, Study))> = None;
+    for name in storage.studies().map_err(failed)? {
+        let Some((id, study)) = storage.study(&name).map_err(failed)? else { continue };
+        if study::last_step_of(&study).is_some() {
+            continue;
+        }
+        let written = study::last_written(storage.trials(id).map_err(failed)?);
+        if last.as_ref().is_none_or(|(before, _)| written >= *before) {
+            last = Some((written, (id, study)));
+        }
+    }
+    Ok(last.map(|(_, study)| study))
 }
 
 fn connect(url: &str) -> Result<Box<dyn Storage>, Failure> {
@@ -174,10 +198,19 @@ fn failed(error: nasgen_storage::Error) -> Failure {
     Failure::new(Kind::Failed, error.to_string())
 }
 
+/// The file of a study: the one of its name, else the first of the others that has it.
 fn file_of(study: &str) -> Result<String, Failure> {
     let file = format!("{FOLDER}/{study}.db");
     if Path::new(&file).is_file() {
         return Ok(file);
+    }
+    for other in stored_files() {
+        let url = other.display().to_string();
+        // One that cannot be read is not the one that is looked for.
+        let Ok(mut storage) = connect(&url) else { continue };
+        if storage.study(study).is_ok_and(|found| found.is_some()) {
+            return Ok(url);
+        }
     }
     let known = stored_files().iter().map(|file| format!("\n  {}", file.display())).collect::<String>();
     let known = if known.is_empty() { String::new() } else { format!("; there are:{known}") };
@@ -213,6 +246,9 @@ fn list(arguments: &List, output: &Output) -> Result<(), Failure> {
         let mut storage = connect(&url)?;
         for name in storage.studies().map_err(failed)? {
             let Some((id, study)) = storage.study(&name).map_err(failed)? else { continue };
+            if study::last_step_of(&study).is_some() && !arguments.all {
+                continue;
+            }
             listed.push((url.clone(), study, storage.trials(id).map_err(failed)?.to_vec()));
         }
     }
@@ -221,7 +257,10 @@ fn list(arguments: &List, output: &Output) -> Result<(), Failure> {
         || {
             let studies = listed.iter().map(|(url, study, trials)| {
                 let best = study::ranking(study, trials).first().map(|trial| trial.number);
-                json!({"study": study.name, "storage": url, "trials": trials.len(), "best": best})
+                json!({
+                    "study": study.name, "storage": url, "trials": trials.len(), "best": best,
+                    "last_step_of": study::last_step_of(study),
+                })
             });
             json!({"studies": studies.collect::<Vec<Value>>()})
         },
@@ -234,7 +273,7 @@ fn show(arguments: &Show, output: &Output) -> Result<(), Failure> {
 }
 
 fn best(arguments: &Best, output: &Output) -> Result<(), Failure> {
-    let Opened { study, trials, .. } = arguments.which.open()?;
+    let Opened { url, study, trials, .. } = arguments.which.open()?;
     let trial = arguments.wanted().choose(&study, &trials);
     let trial = trial.map_err(|error| Failure::new(Kind::NothingFits, error.to_string()))?;
     let config = trial.user.get(study::CONFIG).and_then(Value::as_str);
@@ -246,7 +285,7 @@ fn best(arguments: &Best, output: &Output) -> Result<(), Failure> {
         write(path, config.as_bytes())?;
     }
     output.result(
-        || best_text(&study, trial, config, arguments.out.as_deref()),
+        || best_text(&study, &url, trial, config, arguments.out.as_deref()),
         || {
             let values = study.objectives.iter().zip(&trial.values);
             let values = values.map(|(objective, value)| (objective.name.clone(), study::number(*value)));
@@ -293,7 +332,7 @@ fn export(arguments: &Export, output: &Output) -> Result<(), Failure> {
 
 fn delete(arguments: &Delete, output: &Output) -> Result<(), Failure> {
     let which = Which { study: Some(arguments.study.clone()), storage: arguments.storage.clone() };
-    let Opened { mut storage, id, study, trials } = which.open()?;
+    let Opened { mut storage, id, study, trials, .. } = which.open()?;
     if !arguments.yes {
         let (name, count) = (&study.name, trials.len());
         return Err(Failure::usage(format!("this deletes the study `{name}` with its {count} trials: say --yes")));

@@ -82,9 +82,9 @@ fn trials_table(study: &Study, trials: &[&Trial]) -> String {
     table.trim_fmt()
 }
 
-/// One trial, and its spec unless it was written to a file.
-pub fn best_text(study: &Study, trial: &Trial, config: Option<&str>, written: Option<&Path>) -> String {
-    let table = trials_table(study, &[trial]);
+/// One trial of the study at `url`, and its spec unless it was written to a file.
+pub fn best_text(study: &Study, url: &str, trial: &Trial, config: Option<&str>, written: Option<&Path>) -> String {
+    let table = format!("study    {} in {url}\n\n{}", study.name, trials_table(study, &[trial]));
     match (config, written) {
         (_, Some(path)) => format!("{table}\n\nits spec is {}\n", path.display()),
         (Some(config), None) => format!("{table}\n\n{config}"),

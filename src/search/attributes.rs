@@ -23,6 +23,9 @@ pub const INTERRUPTED: &str = "nasgen:interrupted";
 /// System: which worker began the trial.
 pub const WORKER: &str = "nasgen:worker";
 
+/// System, of a study: the study whose best trials it trains again. It is one's own business, and no user's study.
+pub const LAST_STEP_OF: &str = "nasgen:last_step_of";
+
 /// System: how many workers died of the trial since its last report, and which that was.
 pub const DEATHS: &str = "nasgen:deaths";
 

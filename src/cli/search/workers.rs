@@ -14,7 +14,7 @@ use crate::{
     network::Network,
     search::{
         Assignment, Audience, Driver, Ending, Evaluator, Fault, FaultKind, Heart, Keep, Order, Outcome, Proposal,
-        Proposals, Retraining, Sampled, Scorer, SearchError, Shared, Tally, finalists, trial_folder,
+        Proposals, Retraining, Sampled, Scorer, SearchError, Shared, Tally, attributes, finalists, trial_folder,
     },
 };
 use nasgen_search::{Objective, Pruner, Trial, pruner};
@@ -233,7 +233,7 @@ pub(super) fn finale(
         name: name.clone(),
         objectives: setup.objectives[..1].to_vec(),
         user: Default::default(),
-        system: Default::default(),
+        system: [(attributes::LAST_STEP_OF.to_owned(), json!(opened.name))].into(),
     };
     let (id, _) = storage.open(&study)?;
     let words: Vec<String> = numbers.iter().map(u64::to_string).collect();
@@ -275,7 +275,6 @@ fn final_name(setup: &Setup<'_>, opened: &Opened, numbers: &[u64]) -> String {
 
 /// What a finalist is, with the epochs of the last step.
 fn again(setup: &Setup<'_>, proposals: &Sampled<'_>, trials: &[Trial], number: u64) -> Result<Proposal, Failure> {
-    use crate::search::attributes;
     let gone = || Failure::new(Kind::Failed, format!("trial {number} is gone"));
     let trial = trials.iter().find(|trial| trial.number == number).ok_or_else(gone)?;
     let given = attributes::config(trial).filter(|_| trial.user.contains_key(attributes::GIVEN));

@@ -74,7 +74,9 @@ impl Plan {
         let files = "best.safetensors, last.safetensors, report.html, results.csv, events.jsonl, tb, split.csv, \
                      model.yaml, config.yaml, aug_preview.png";
         match self.config.kfold {
-            Some(folds) => format!("fold-1 to fold-{folds}, each with {files}; report.html, out_of_fold.csv, folds.csv"),
+            Some(folds) => {
+                format!("fold-1 to fold-{folds}, each with {files}; report.html, out_of_fold.csv, folds.csv")
+            }
             None => files.to_owned(),
         }
     }
