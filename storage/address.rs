@@ -69,7 +69,8 @@ fn file(path: &str, url: &str, create: bool) -> Result<Box<dyn Driver>> {
         return Err(wrong(url, "there is no such file"));
     }
     // Looking must not make a database of it.
-    if !create && std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+    let has_log = || Path::new(&format!("{path}-wal")).exists();
+    if !create && std::fs::metadata(path).is_ok_and(|file| file.len() == 0) && !has_log() {
         return Err(wrong(url, "the file is empty: no search wrote a study there"));
     }
     Ok(Box::new(Sqlite::open(Path::new(path), create)?))
