@@ -1,6 +1,7 @@
 //! `nasgen study`: what came of searches.
 
 use super::{
+    destination::Destination,
     failure::{Failure, Kind},
     output::Output,
 };
@@ -39,7 +40,7 @@ enum Action {
     Best(Best),
     /// All trials, as a CSV table or with --json as one JSON object.
     Export(Export),
-    /// Delete a study with all its trials.
+    /// Delete a study with all its trials and their files.
     Delete(Delete),
 }
 
@@ -76,9 +77,12 @@ struct Show {
 struct Best {
     #[command(flatten)]
     which: Which,
-    /// Write its spec to this file.
+    /// Write its spec to this file. A spec that nasgen drew is replaced; another file only with --force.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace whatever stands there.
+    #[arg(long, requires = "out")]
+    force: bool,
     /// At most this many parameters, such as 300k.
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_params: Option<u64>,
@@ -106,9 +110,13 @@ struct Export {
     /// A CSV table, which it is anyway without --json.
     #[arg(long)]
     csv: bool,
-    /// Write to this file, as JSON if its name ends in .json.
+    /// Write to this file, as JSON if its name ends in .json. An export of before is replaced; another file only
+    /// with --force.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace whatever stands there.
+    #[arg(long, requires = "out")]
+    force: bool,
 }
 
 #[derive(clap::Args)]
@@ -191,7 +199,7 @@ fn written_last(storage: &mut dyn Storage) -> Result<Option<(i64, Study)>, Failu
 }
 
 fn connect(url: &str) -> Result<Box<dyn Storage>, Failure> {
-    connect_existing(url).map_err(|error| Failure::usage(error.to_string()))
+    Ok(connect_existing(url)?)
 }
 
 fn failed(error: nasgen_storage::Error) -> Failure {
@@ -243,7 +251,15 @@ fn list(arguments: &List, output: &Output) -> Result<(), Failure> {
     };
     let mut listed = Vec::new();
     for url in urls {
-        let mut storage = connect(&url)?;
+        let mut storage = match connect(&url) {
+            Ok(storage) => storage,
+            // One bad file in the folder does not hide the others.
+            Err(failure) if arguments.storage.is_none() => {
+                output.note(&failure.text());
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
         for name in storage.studies().map_err(failed)? {
             let Some((id, study)) = storage.study(&name).map_err(failed)? else { continue };
             if study::last_step_of(&study).is_some() && !arguments.all {
@@ -256,7 +272,7 @@ fn list(arguments: &List, output: &Output) -> Result<(), Failure> {
         || studies_text(&listed),
         || {
             let studies = listed.iter().map(|(url, study, trials)| {
-                let best = study::ranking(study, trials).first().map(|trial| trial.number);
+                let best = study::best(study, trials).map(|(trial, _)| trial.number);
                 json!({
                     "study": study.name, "storage": url, "trials": trials.len(), "best": best,
                     "last_step_of": study::last_step_of(study),
@@ -282,10 +298,13 @@ fn best(arguments: &Best, output: &Output) -> Result<(), Failure> {
             let number = trial.number;
             Failure::new(Kind::Failed, format!("trial {number} has no spec: it was not nasgen that drew it"))
         })?;
+        if let Some(note) = Destination::File(path.clone()).check(arguments.force)? {
+            output.note(&note);
+        }
         write(path, config.as_bytes())?;
     }
     output.result(
-        || best_text(&study, &url, trial, config, arguments.out.as_deref()),
+        || best_text(&study, &url, &trials, trial, config, arguments.out.as_deref()),
         || {
             let values = study.objectives.iter().zip(&trial.values);
             let values = values.map(|(objective, value)| (objective.name.clone(), study::number(*value)));
@@ -294,6 +313,8 @@ fn best(arguments: &Best, output: &Output) -> Result<(), Failure> {
                 "trial": trial.number,
                 "values": values.collect::<serde_json::Map<_, _>>(),
                 "user": trial.user,
+                "params": trial.params.iter().map(|param| (param.name.clone(), param.value.clone()))
+                    .collect::<serde_json::Map<_, _>>(),
                 "out": arguments.out,
             })
         },
@@ -323,6 +344,12 @@ fn export(arguments: &Export, output: &Output) -> Result<(), Failure> {
         let table = csv()?;
         return output.result(|| table, || study::to_json(&study, &trials));
     };
+    if path.is_file() && !arguments.force && !is_export(path) {
+        let path = path.display();
+        return Err(Failure::usage(format!(
+            "{path} exists and is no export of nasgen; write to another file, or replace with --force"
+        )));
+    }
     let as_json = !arguments.csv && path.extension().is_some_and(|end| end == "json");
     let text = if as_json { format!("{:#}\n", study::to_json(&study, &trials)) } else { csv()? };
     write(path, text.as_bytes())?;
@@ -330,18 +357,52 @@ fn export(arguments: &Export, output: &Output) -> Result<(), Failure> {
     output.result(written, || json!({"study": study.name, "trials": trials.len(), "out": path}))
 }
 
+/// Whether `nasgen study export` wrote the file.
+fn is_export(path: &Path) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let is_json = || {
+        let whole = serde_json::from_str::<Value>(&text).unwrap_or_default();
+        whole["study"].is_string() && whole["trials"].is_array()
+    };
+    text.starts_with("number,state,started,finished,steps,") || is_json()
+}
+
 fn delete(arguments: &Delete, output: &Output) -> Result<(), Failure> {
     let which = Which { study: Some(arguments.study.clone()), storage: arguments.storage.clone() };
-    let Opened { mut storage, id, study, trials, .. } = which.open()?;
+    let Opened { url, mut storage, id, study, trials } = which.open()?;
     if !arguments.yes {
         let (name, count) = (&study.name, trials.len());
         return Err(Failure::usage(format!("this deletes the study `{name}` with its {count} trials: say --yes")));
     }
+    for name in storage.studies().map_err(failed)? {
+        let Some((own, other)) = storage.study(&name).map_err(failed)? else { continue };
+        if study::last_step_of(&other) == Some(study.name.as_str()) {
+            storage.delete(own).map_err(failed)?;
+        }
+    }
     storage.delete(id).map_err(failed)?;
+    delete_files(&study::folder(&url, &study.name))?;
     output.result(
         || format!("deleted the study `{}` with its {} trials", study.name, trials.len()),
         || json!({"deleted": study.name, "trials": trials.len()}),
     )
+}
+
+/// What searches write into a study's folder; what else stands there stays.
+fn delete_files(folder: &Path) -> Result<(), Failure> {
+    let gone = |path: PathBuf| {
+        let deleted = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match deleted {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::new(Kind::Failed, format!("cannot delete {}: {error}", path.display())))
+            }
+            _ => Ok(()),
+        }
+    };
+    ["trials", "final", "best.yml", "report.html"].into_iter().try_for_each(|name| gone(folder.join(name)))?;
+    // One that is not empty is somebody's.
+    let _ = fs::remove_dir(folder);
+    Ok(())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

@@ -22,5 +22,5 @@ pub use network::network_table;
 pub use run::{EpochRow, GUESSING, RunReport, Setting};
 pub use space::{count_text, space_report};
 pub use study::{best_text, studies_text, study_text};
-pub use study_page::StudyPage;
+pub use study_page::{StudyPage, chance_text};
 pub use survey::survey_text;
