@@ -2,7 +2,7 @@
 
 use crate::{Param, random_value, weighted_index};
 use nasgen_modules::{Distribution, Draw, Result, chance::Chance};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 
 /// Gives the values of a plan, and draws at random what the plan lacks or what cannot stand.
@@ -32,6 +32,32 @@ impl Draw for Planned<'_> {
             return Ok(value.clone());
         }
         Ok(any_value(distribution, factors, self.chance))
+    }
+}
+
+/// Gives what was drawn before, but for about two draws; keeps what it gives.
+pub(crate) struct Varied<'a> {
+    from: &'a Map<String, Value>,
+    chance: &'a mut Chance,
+    pub(crate) gave: Map<String, Value>,
+}
+
+impl<'a> Varied<'a> {
+    /// Varies `from`, which may be empty; `chance` decides what is drawn anew.
+    pub(crate) fn new(from: &'a Map<String, Value>, chance: &'a mut Chance) -> Self {
+        Self { from, chance, gave: Map::new() }
+    }
+}
+
+impl Draw for Varied<'_> {
+    fn draw_among(&mut self, name: &str, distribution: &Distribution, factors: Option<&[f64]>) -> Result<Value> {
+        let kept = self.from.get(name).filter(|value| can_stand(distribution, value, factors));
+        let value = match kept {
+            Some(value) if self.chance.below(self.from.len() as u64) >= 2 => value.clone(),
+            _ => any_value(distribution, factors, self.chance),
+        };
+        self.gave.insert(name.to_owned(), value.clone());
+        Ok(value)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Who chooses the next trial.
 
 use crate::{
-    Candidate, History, RandomDraw, Rejection, SearchSpace, SettingError, Trial,
+    Candidate, History, Rejection, SearchSpace, SettingError, Trial,
+    draws::{Planned, Varied},
     settings::{self, Settings},
 };
 use nasgen_modules::{Draw, chance::Chance, nearest};
@@ -10,6 +11,9 @@ use std::{collections::HashSet, fmt};
 
 /// Random draws before a space or a budget is called infeasible, or everything in it tried.
 pub const MAX_ATTEMPTS: u64 = 10_000;
+
+/// Steps towards a budget that hardly any random draw keeps.
+const MAX_STEPS: u64 = 5_000;
 
 /// Why there is no next trial.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,47 +136,102 @@ pub(crate) fn chance_of(seed: u64, number: u64) -> Chance {
 
 /// Tries draws until one may be trained and was not, and counts what was refused.
 pub(crate) struct Attempts<'a> {
+    history: History<'a>,
+    number: u64,
     space: &'a dyn SearchSpace,
     seen: Seen<'a>,
     made: u64,
     repeated: u64,
+    over_budget: bool,
     nearest: Option<(f64, String)>,
+}
+
+/// What came of one draw.
+enum Came {
+    New(Candidate),
+    Repeated,
+    /// By how much it is over the budget; infinite where it cannot stand.
+    Refused(f64),
 }
 
 impl<'a> Attempts<'a> {
     /// For trial `number` of the study.
     pub(crate) fn new(history: History<'a>, number: u64, space: &'a dyn SearchSpace) -> Self {
-        Self { space, seen: Seen::of(history, number), made: 0, repeated: 0, nearest: None }
+        let seen = Seen::of(history, number);
+        Self { history, number, space, seen, made: 0, repeated: 0, over_budget: false, nearest: None }
     }
 
     /// What comes of one draw, if it is new.
     pub(crate) fn new_candidate(&mut self, draw: &mut dyn Draw) -> Result<Option<Candidate>, NoCandidate> {
+        Ok(match self.try_one(draw)? {
+            Came::New(candidate) => Some(candidate),
+            Came::Repeated | Came::Refused(_) => None,
+        })
+    }
+
+    fn try_one(&mut self, draw: &mut dyn Draw) -> Result<Came, NoCandidate> {
         self.made += 1;
         let (excess, reason) = match self.space.candidate(draw) {
             Ok(candidate) if self.seen.contains(&candidate) => {
                 self.repeated += 1;
-                return Ok(None);
+                return Ok(Came::Repeated);
             }
-            Ok(candidate) => return Ok(Some(candidate)),
+            Ok(candidate) => return Ok(Came::New(candidate)),
             Err(Rejection::Invalid(problem)) => return Err(NoCandidate::Invalid(problem)),
             Err(Rejection::Impossible(reason)) => (f64::INFINITY, reason),
-            Err(Rejection::OverBudget { reason, excess }) => (excess, reason),
+            Err(Rejection::OverBudget { reason, excess }) => {
+                self.over_budget = true;
+                (excess, reason)
+            }
         };
         if self.nearest.as_ref().is_none_or(|(nearest, _)| excess < *nearest) {
             self.nearest = Some((excess, reason));
         }
-        Ok(None)
+        Ok(Came::Refused(excess))
     }
 
-    /// The first new one of random draws.
-    pub(crate) fn random(mut self, chance: Chance) -> Result<Candidate, NoCandidate> {
-        let mut draw = RandomDraw::new(chance);
+    /// The first new one of random draws; where a budget refuses them, of draws that approach it step by step.
+    pub(crate) fn random(mut self, mut chance: Chance) -> Result<Candidate, NoCandidate> {
         for _ in 0..MAX_ATTEMPTS {
-            if let Some(candidate) = self.new_candidate(&mut draw)? {
+            if let Some(candidate) = self.new_candidate(&mut Planned::new([], &mut chance))? {
                 return Ok(candidate);
             }
         }
+        if self.over_budget
+            && let Some(candidate) = self.descend(&mut chance)?
+        {
+            return Ok(candidate);
+        }
         Err(self.failure())
+    }
+
+    /// Changes few draws at a time and keeps what is no farther over the budget, from a trial if one is known:
+    /// finds what fits where hardly any random draw does.
+    fn descend(&mut self, chance: &mut Chance) -> Result<Option<Candidate>, NoCandidate> {
+        let mut at = self.known(chance).map(|draws| (1.0, draws));
+        for _ in 0..MAX_STEPS {
+            let nothing = Map::new();
+            let from = at.as_ref().map_or(&nothing, |(_, draws)| draws);
+            let mut draw = Varied::new(from, chance);
+            let excess = match self.try_one(&mut draw)? {
+                Came::New(candidate) => return Ok(Some(candidate)),
+                Came::Repeated => 1.0,
+                Came::Refused(excess) if excess.is_finite() => excess,
+                Came::Refused(_) => continue,
+            };
+            if at.as_ref().is_none_or(|(before, _)| excess <= *before) {
+                at = Some((excess, draw.gave));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The draws of one of the trials: what was begun fits.
+    fn known(&self, chance: &mut Chance) -> Option<Map<String, Value>> {
+        let drawn = |trial: &&Trial| trial.number != self.number && !trial.params.is_empty();
+        let trials: Vec<&Trial> = self.history.trials.iter().filter(drawn).collect();
+        let trial = trials.get(chance.below(trials.len().max(1) as u64) as usize)?;
+        Some(trial.params.iter().map(|param| (param.name.clone(), param.value.clone())).collect())
     }
 
     /// Why none of the draws was one.
@@ -223,7 +282,7 @@ fn text_of(params: &[crate::Param]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Direction, Objective, Param, State, fixtures::empty_trial};
+    use crate::{Direction, Objective, Param, RandomDraw, State, fixtures::empty_trial};
     use nasgen_modules::Distribution;
     use serde_json::json;
     use std::{collections::BTreeSet, io::Write};
@@ -450,6 +509,45 @@ mod tests {
                 }
             }
             assert_eq!(trials.len(), 2, "{}", kind.name);
+        }
+    }
+
+    /// A budget that one draw in some millions keeps: it is approached, from afar and from a trial that keeps it.
+    #[test]
+    fn a_budget_that_hardly_any_draw_keeps_is_met() {
+        struct Coins;
+        impl SearchSpace for Coins {
+            fn candidate(&self, draw: &mut dyn Draw) -> Result<Candidate, Rejection> {
+                let failed = |e: nasgen_modules::Error| Rejection::Invalid(format!("{e:?}"));
+                let distribution = Distribution::Int { low: 0, high: 9, step: 1, log: false };
+                let mut params = Vec::new();
+                for place in 0..12 {
+                    let name = format!("coin{place}");
+                    let value = draw.draw(&name, &distribution).map_err(failed)?;
+                    params.push(Param { name, distribution: distribution.clone(), value });
+                }
+                let cost: f64 = params.iter().filter_map(|param| param.value.as_f64()).sum();
+                if cost > 5.0 {
+                    return Err(Rejection::OverBudget { reason: format!("{cost} of 5"), excess: cost / 5.0 });
+                }
+                let identity = text_of(&params);
+                Ok(Candidate { params, known: vec![None], identity, costs: vec![("params".into(), cost)] })
+            }
+        }
+        let objectives = Toy::accuracy(1.0).objectives;
+        for kind in samplers().iter().filter(|kind| kind.name != "grid") {
+            let sampler = kind.sampler(0, &Map::new()).unwrap();
+            let mut trials: Vec<Trial> = Vec::new();
+            for number in 0..4 {
+                let history = History { study: "coins", objectives: &objectives, trials: &trials };
+                let candidate =
+                    sampler.suggest(history, number, &Coins).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
+                trials.push(Trial {
+                    system: candidate.attributes(),
+                    params: candidate.params,
+                    ..empty_trial(number, State::Running)
+                });
+            }
         }
     }
 

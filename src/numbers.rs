@@ -44,6 +44,13 @@ pub fn grouped(count: u64) -> String {
     text
 }
 
+/// Three significant digits without an exponent: `0.00123`, `1.23`, `123`.
+pub fn three_digits(value: f64) -> String {
+    let size = value.abs();
+    let decimals = if size > 0.0 && size.is_finite() { (2.0 - size.log10().floor()).clamp(0.0, 12.0) } else { 0.0 };
+    format!("{value:.decimals$}", decimals = decimals as usize)
+}
+
 /// Three digits and a unit: `1.23 M`, `45.6 k`, `789`.
 pub fn short(count: u64) -> String {
     let scaled = [(1e9, "G"), (1e6, "M"), (1e3, "k")].into_iter().find(|(unit, _)| count as f64 >= unit * 0.9995);
@@ -60,6 +67,15 @@ pub fn short(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn three_digits_are_kept_however_small() {
+        for (value, text) in
+            [(0.001_234, "0.00123"), (1.234, "1.23"), (12.34, "12.3"), (123.4, "123"), (1234.5, "1234"), (0.0, "0")]
+        {
+            assert_eq!(three_digits(value), text);
+        }
+    }
 
     #[test]
     fn counts_with_units() {

@@ -1,8 +1,10 @@
 //! Answers from the trials of a study.
 
-use nasgen_search::{Direction, Objective, State, Trial};
+use crate::search::{Outcome, attributes};
+use nasgen_search::{Direction, History, Objective, State, Trial, pareto};
 use nasgen_storage::Study;
 use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
 
 /// The user attribute of a trial that holds its spec as YAML.
 pub const CONFIG: &str = "config";
@@ -49,6 +51,35 @@ pub fn ranking<'a>(study: &Study, trials: &'a [Trial]) -> Vec<&'a Trial> {
     complete
 }
 
+/// What came of the last step of a study, if there was one.
+pub fn last_step(study: &Study) -> Option<Outcome> {
+    let outcome = study.system.get(attributes::FINAL)?["outcome"].clone();
+    serde_json::from_value(outcome).ok().filter(|outcome: &Outcome| !outcome.finalists.is_empty())
+}
+
+/// The trial that is the best, and whether the last step says so: its winner is, as long as the trial with the best
+/// value was among its finalists. A better one that came later was not compared, and its value decides.
+pub fn best<'a>(study: &Study, trials: &'a [Trial]) -> Option<(&'a Trial, bool)> {
+    let first = ranking(study, trials).first().copied();
+    let compared = |outcome: &Outcome| {
+        first.is_none_or(|first| outcome.finalists.iter().any(|finalist| finalist.number == first.number))
+    };
+    let winner = last_step(study).filter(compared).map(|outcome| outcome.winner().number);
+    let winner = winner.and_then(|number| trials.iter().find(|trial| trial.number == number));
+    winner.map(|winner| (winner, true)).or_else(|| first.map(|first| (first, false)))
+}
+
+/// The trials that no other is better than in every objective, in the order of their first one.
+pub fn front<'a>(study: &Study, trials: &'a [Trial]) -> Vec<&'a Trial> {
+    let whole = |trial: &&Trial| trial.values.len() == study.objectives.len() && attributes::reused(trial).is_none();
+    let complete: Vec<&Trial> = ranking(study, trials).into_iter().filter(whole).collect();
+    let history = History { study: &study.name, objectives: &study.objectives, trials };
+    let losses: Vec<Vec<f64>> = complete.iter().map(|trial| history.losses(trial)).collect();
+    let mut places = pareto::front(&losses);
+    places.sort_unstable();
+    places.into_iter().map(|place| complete[place]).collect()
+}
+
 impl Wanted {
     /// The trial that is wanted.
     ///
@@ -70,7 +101,12 @@ impl Wanted {
             }
             left = fitting;
         }
-        let Some(smallest) = &self.smallest else { return Ok(left[0]) };
+        let Some(smallest) = &self.smallest else {
+            let winner = best(study, trials)
+                .map(|(trial, _)| trial)
+                .filter(|trial| *self == Self::default() || left.iter().any(|fitting| fitting.number == trial.number));
+            return Ok(winner.unwrap_or(left[0]));
+        };
         let sized = left.iter().filter_map(|trial| Some((measure(study, trial, smallest)?, *trial)));
         let chosen = sized.min_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, trial)| trial);
         chosen.ok_or_else(|| NoneFits(unknown(smallest)))
@@ -127,6 +163,16 @@ pub fn state_name(trial: &Trial) -> &'static str {
     }
 }
 
+/// The study whose last step this one is; `None` for one that a user began.
+pub fn last_step_of(study: &Study) -> Option<&str> {
+    study.system.get(attributes::LAST_STEP_OF).and_then(Value::as_str)
+}
+
+/// When something last happened in one of the trials, in microseconds since 1970.
+pub fn last_written(trials: &[Trial]) -> Option<i64> {
+    trials.iter().flat_map(|trial| [trial.started, trial.finished]).flatten().max()
+}
+
 /// Everything that is known of a study. Numbers that JSON does not have are the texts `inf`, `-inf` and `nan`.
 pub fn to_json(study: &Study, trials: &[Trial]) -> Value {
     let objectives: Vec<Value> = study.objectives.iter().map(objective_json).collect();
@@ -165,6 +211,20 @@ fn trial_json(trial: &Trial) -> Value {
     })
 }
 
+/// Where a study's files are: beside its database, or in `studies`.
+pub fn folder(url: &str, name: &str) -> PathBuf {
+    let file = match url.split_once("://") {
+        None => Some(url),
+        Some((scheme, rest)) if scheme.starts_with("sqlite") => rest.strip_prefix('/'),
+        Some(_) => None,
+    };
+    match file.map(Path::new) {
+        Some(file) if file.file_stem().is_some_and(|stem| stem == name) => file.with_extension(""),
+        Some(file) => file.with_extension("").join(name),
+        None => Path::new("studies").join(name),
+    }
+}
+
 /// A number, or the text that stands for it.
 pub fn number(value: f64) -> Value {
     if value.is_finite() { json!(value) } else { json!(number_text(value)) }
@@ -175,7 +235,7 @@ fn number_text(value: f64) -> String {
 }
 
 /// One line for each trial: what became of it, its values, its measures, and then its params under `param.`.
-/// Times are microseconds since 1970 (UTC).
+/// Times are those of ISO 8601, in UTC.
 ///
 /// # Errors
 /// Never, but for the contract of the writer.
@@ -186,18 +246,19 @@ pub fn to_csv(study: &Study, trials: &[Trial]) -> csv::Result<Vec<u8>> {
         .collect();
     let params = param_names(trials);
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let head = ["number", "state", "started", "finished", "steps"].map(str::to_owned).into_iter();
+    let head = ["number", "state", "started", "finished", "steps", "reason"].map(str::to_owned).into_iter();
     let objectives = study.objectives.iter().map(|objective| objective.name.clone());
     let columns = params.iter().map(|name| format!("param.{name}"));
     writer.write_record(head.chain(objectives).chain(measures.iter().cloned()).chain(columns))?;
     for trial in trials {
-        let time = |time: Option<i64>| time.map_or_else(String::new, |time| time.to_string());
+        let time = |time: Option<i64>| time.and_then(time_text).unwrap_or_default();
         let head = [
             trial.number.to_string(),
             state_name(trial).to_owned(),
             time(trial.started),
             time(trial.finished),
             trial.reports.len().to_string(),
+            attributes::reason(trial).unwrap_or_default().to_owned(),
         ];
         let values = (0..study.objectives.len()).map(|place| trial.values.get(place).map(|value| number_text(*value)));
         let measures = measures.iter().map(|name| trial.user.get(name).map(text));
@@ -206,6 +267,11 @@ pub fn to_csv(study: &Study, trials: &[Trial]) -> csv::Result<Vec<u8>> {
         writer.write_record(head.into_iter().chain(rest))?;
     }
     writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+/// As ISO 8601 writes it, in UTC.
+fn time_text(microseconds: i64) -> Option<String> {
+    Some(jiff::Timestamp::from_microsecond(microseconds).ok()?.to_string())
 }
 
 /// A value as a table has it: a text without quotes.
@@ -249,7 +315,8 @@ mod tests {
     }
 
     fn trials() -> Vec<Trial> {
-        let failed = Trial { state: State::Fail, values: Vec::new(), ..trial(3, [9.0, 0.0, 9.0, 1.0]) };
+        let mut failed = Trial { state: State::Fail, values: Vec::new(), ..trial(3, [9.0, 0.0, 9.0, 1.0]) };
+        failed.user.insert(attributes::REASON.to_owned(), json!("no memory"));
         vec![
             trial(0, [0.6, 1.0, 0.55, 1000.0]),
             trial(1, [0.9, 3.0, 0.85, 9000.0]),
@@ -260,6 +327,18 @@ mod tests {
 
     fn pair(name: &str, value: f64) -> (String, f64) {
         (name.to_owned(), value)
+    }
+
+    #[test]
+    fn files_of_a_study_are_beside_its_database() {
+        for (url, path) in [
+            ("studies/cells.db", "studies/cells"),
+            ("sqlite:///a/b.db", "a/b/cells"),
+            ("sqlite:////root/cells.db", "/root/cells"),
+            ("postgresql://u:p@host/db", "studies/cells"),
+        ] {
+            assert_eq!(folder(url, "cells"), Path::new(path), "{url}");
+        }
     }
 
     #[test]
@@ -284,6 +363,25 @@ mod tests {
     }
 
     #[test]
+    fn the_winner_of_the_last_step_is_the_best_until_a_better_value_comes() {
+        let mut study = study();
+        let mut trials = trials();
+        assert_eq!(best(&study, &trials).map(|(trial, won)| (trial.number, won)), Some((1, false)));
+        let finalist = |number: u64| json!({"number": number, "runs": [0], "values": [0.5], "chance": null});
+        let last = json!({"name": "x", "outcome": {"finalists": [finalist(2), finalist(1)], "test": []}});
+        study.system.insert(attributes::FINAL.to_owned(), last);
+        let told = |trials: &[Trial]| best(&study, trials).map(|(trial, won)| (trial.number, won));
+        assert_eq!(told(&trials), Some((2, true)));
+        assert_eq!(Wanted::default().choose(&study, &trials).unwrap().number, 2);
+        let narrow = Wanted { at_least: vec![pair("accuracy", 0.85)], ..Wanted::default() };
+        assert_eq!(narrow.choose(&study, &trials).unwrap().number, 1);
+        trials.push(trial(4, [0.95, 9.0, 0.5, 1.0]));
+        assert_eq!(told(&trials), Some((4, false)));
+        let front: Vec<u64> = front(&study, &trials).iter().map(|trial| trial.number).collect();
+        assert_eq!(front, [4, 1, 2, 0]);
+    }
+
+    #[test]
     fn where_none_fits_the_nearest_is_named() {
         let trials = trials();
         for (wanted, words) in [
@@ -304,9 +402,9 @@ mod tests {
         let text = String::from_utf8(to_csv(&study(), &trials()[2..]).unwrap()).unwrap();
         assert_eq!(
             text,
-            "number,state,started,finished,steps,accuracy,latency,macro_f1,params,param.depth\n\
-             2,COMPLETE,0,1000000,2,0.8,2,0.75,4000.0,2\n\
-             3,FAIL,0,1000000,2,,,9.0,1.0,3\n"
+            "number,state,started,finished,steps,reason,accuracy,latency,macro_f1,params,param.depth\n\
+             2,COMPLETE,1970-01-01T00:00:00Z,1970-01-01T00:00:01Z,2,,0.8,2,0.75,4000.0,2\n\
+             3,FAIL,1970-01-01T00:00:00Z,1970-01-01T00:00:01Z,2,no memory,,,9.0,1.0,3\n"
         );
     }
 

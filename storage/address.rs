@@ -3,6 +3,9 @@
 use crate::{Error, Result, Storage, driver::Driver, sqlite::Sqlite, store::Store};
 use std::path::Path;
 
+/// What SQLite says of a file that is something else.
+const NO_DATABASE: &str = "file is not a database";
+
 /// The storage at `url`, with its tables; a file of SQLite is created with its folder.
 ///
 /// `url` is a file, or an address as Optuna has it: `sqlite:///file.db` (`sqlite:////file.db` from the root),
@@ -25,7 +28,21 @@ pub fn connect_existing(url: &str) -> Result<Box<dyn Storage>> {
 }
 
 fn open(url: &str, create: bool) -> Result<Box<dyn Storage>> {
-    Ok(Box::new(Store::open(driver(url, create)?)?))
+    let store = driver(url, create).and_then(|driver| Store::open(driver, create));
+    Ok(Box::new(store.map_err(|error| named(url, error))?))
+}
+
+/// The error with the place that it is about.
+fn named(url: &str, error: Error) -> Error {
+    match error {
+        Error::Database { message, .. } if message.contains(NO_DATABASE) => {
+            wrong(url, "this file is no database of SQLite")
+        }
+        Error::Database { trouble, message } => {
+            Error::Database { trouble, message: format!("{}: {message}", without_password(url)) }
+        }
+        other => other,
+    }
 }
 
 fn driver(url: &str, create: bool) -> Result<Box<dyn Driver>> {
@@ -50,6 +67,11 @@ fn driver(url: &str, create: bool) -> Result<Box<dyn Driver>> {
 fn file(path: &str, url: &str, create: bool) -> Result<Box<dyn Driver>> {
     if !create && !Path::new(path).is_file() {
         return Err(wrong(url, "there is no such file"));
+    }
+    // Looking must not make a database of it.
+    let has_log = || Path::new(&format!("{path}-wal")).exists();
+    if !create && std::fs::metadata(path).is_ok_and(|file| file.len() == 0) && !has_log() {
+        return Err(wrong(url, "the file is empty: no search wrote a study there"));
     }
     Ok(Box::new(Sqlite::open(Path::new(path), create)?))
 }
@@ -83,6 +105,35 @@ pub(crate) fn without_password(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_storage_is_named_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("notes.txt"), "no database, but long enough to have a header of its own\n".repeat(20))
+            .unwrap();
+        std::fs::write(path("empty.db"), "").unwrap();
+        let foreign = rusqlite::Connection::open(path("foreign.db")).unwrap();
+        foreign.execute_batch("CREATE TABLE trials (id INTEGER); CREATE TABLE studies (name TEXT)").unwrap();
+        drop(foreign);
+        for (name, words) in [
+            ("notes.txt", "no database of SQLite"),
+            ("empty.db", "the file is empty"),
+            ("foreign.db", "tables of another program"),
+        ] {
+            let before = std::fs::read(path(name)).unwrap();
+            let error = connect_existing(&path(name)).err().unwrap();
+            assert!(matches!(error, Error::Address { .. } | Error::Version { .. }), "{error:?}");
+            let said = error.to_string();
+            assert!(said.contains(words) && !said.contains("SELECT"), "{name}: {said}");
+            if name != "foreign.db" {
+                assert_eq!(std::fs::read(path(name)).unwrap(), before, "{name}");
+            }
+        }
+        assert!(connect(&path("foreign.db")).err().unwrap().to_string().contains("tables of another program"));
+        drop(connect(&path("own.db")).unwrap());
+        drop(connect_existing(&path("own.db")).unwrap());
+    }
 
     #[test]
     fn passwords_are_not_shown() {

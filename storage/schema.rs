@@ -115,10 +115,14 @@ const ENUMERATIONS: [(&str, &str, &str); 4] = [
 
 /// Makes what is missing, and refuses tables of other versions. Several workers may do it at once, and one that
 /// died amidst it leaves nothing that the next cannot complete.
-pub(crate) fn prepare(driver: &mut dyn Driver) -> Result<()> {
+pub(crate) fn prepare(driver: &mut dyn Driver, create: bool) -> Result<()> {
     let dialect = driver.dialect();
     if own_version(driver)?.is_none() {
         if revision(driver)?.is_none() {
+            refuse_foreign(driver)?;
+            if !create {
+                return Err(no_studies("no tables of studies"));
+            }
             create_optuna(driver)?;
         }
         check_optuna(driver)?;
@@ -132,6 +136,25 @@ pub(crate) fn prepare(driver: &mut dyn Driver) -> Result<()> {
     }
     check_optuna(driver)?;
     check_own(driver)
+}
+
+/// Tables of our names that are somebody else's stay as they are.
+fn refuse_foreign(driver: &mut dyn Driver) -> Result<()> {
+    for (table, columns) in [("studies", "study_id, study_name"), ("trials", "trial_id, study_id, state")] {
+        let own = format!("SELECT {columns} FROM {table} WHERE 1 = 0");
+        if exists(driver, table)? && driver.query(&own, &[], true).is_err() {
+            return Err(no_studies("tables of another program"));
+        }
+    }
+    Ok(())
+}
+
+fn no_studies(found: &str) -> Error {
+    Error::Version {
+        found: found.to_owned(),
+        wanted: format!("Optuna's at revision {REVISION}"),
+        advice: "name the file or database that a search wrote, or another one for a new study",
+    }
 }
 
 fn create_optuna(driver: &mut dyn Driver) -> Result<()> {

@@ -30,9 +30,9 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// The studies of a database, in which what is missing is made.
-    pub(crate) fn open(mut driver: Box<dyn Driver>) -> Result<Self> {
-        run(&mut *driver, Access::Write, |transaction| schema::prepare(transaction.driver))?;
+    /// The studies of a database; Optuna's tables are made only if `create`, what is missing beside them always.
+    pub(crate) fn open(mut driver: Box<dyn Driver>, create: bool) -> Result<Self> {
+        run(&mut *driver, Access::Write, |transaction| schema::prepare(transaction.driver, create))?;
         Ok(Self { driver, known: BTreeMap::new() })
     }
 

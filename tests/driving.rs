@@ -61,6 +61,7 @@ impl Watcher for Seen {
             Event::Paused { number, .. } => format!("{number} paused"),
             Event::Ended { number, state, .. } => format!("{number} {state:?}"),
             Event::Lost { number } => format!("{number} lost"),
+            Event::Waiting { trials, .. } => format!("waiting for {trials:?}"),
             Event::Reported { .. } => return,
         };
         self.0.lock().unwrap().push(line);
@@ -303,4 +304,25 @@ fn a_trial_that_kills_its_workers_is_given_up() {
     assert!(trials[1].user["reason"].as_str().unwrap().contains("5 workers died"), "{:?}", trials[1].user);
     assert_eq!(counts(&trials, State::Complete), 2);
     assert!(Path::new(table.folder.path()).exists());
+}
+
+/// A worker elsewhere has the only trial and says nothing any more.
+#[test]
+fn waiting_for_a_dead_worker_is_said() {
+    let table = table("params: {x: {int: [1, 9]}}");
+    let mut storage = table.storage();
+    let study = Study {
+        name: "values".into(),
+        objectives: table.objectives.clone(),
+        user: Attributes::new(),
+        system: Attributes::new(),
+    };
+    let (id, _) = storage.open(&study).unwrap();
+    storage.begin(id, "elsewhere", Duration::from_secs(3), None).unwrap();
+    let done = Mutex::default();
+    let mut scorer = Steps { done: &done, goes_on: true, fault: None };
+    let (result, seen, trials) = table.work(&mut scorer, &How { trials: 1, ..How::default() });
+    result.unwrap();
+    assert_eq!((seen[0].as_str(), counts(&trials, State::Complete)), ("waiting for [0]", 1), "{seen:?}");
+    assert_eq!(seen.iter().filter(|line| line.starts_with("waiting")).count(), 1, "{seen:?}");
 }

@@ -101,7 +101,8 @@ fn a_folder_may_mix_kinds_and_formats() {
             picture.save(photos.join(class).join(format!("photo.{ending}"))).unwrap();
         }
     }
-    let load = |path: &Path, channels| Source::Folder(path.to_owned()).load(&format(channels), &Room::default()).unwrap();
+    let load =
+        |path: &Path, channels| Source::Folder(path.to_owned()).load(&format(channels), &Room::default()).unwrap();
     let colour = load(&photos, 3);
     assert_eq!(colour.train.len(), 2 * (kinds().len() + 3));
     assert_eq!(colour.notes, ["10 grey images converted to colour"]);
@@ -142,6 +143,11 @@ fn a_training_is_the_same_wherever_its_images_wait() {
     assert_eq!(measured("--image-memory 0 --cache cache"), measured(""));
     let (code, _, stderr) = nasgen(here, &format!("{train} --run none --image-memory 0 --cache cfg.yml/cache"));
     assert_eq!(code, 1, "{stderr}");
-    assert!(stderr.contains("of decoded images do not fit the memory, and a temporary file for them in `cfg.yml/cache` failed"), "{stderr}");
+    assert!(
+        stderr.contains(
+            "of decoded images do not fit the memory, and a temporary file for them in `cfg.yml/cache` failed"
+        ),
+        "{stderr}"
+    );
     assert!(!here.join("none").exists());
 }

@@ -66,6 +66,7 @@ fn a_search_ends_with_the_best_spec_and_what_to_do_next() {
     let (code, stdout, stderr) = nasgen(folder.path(), &format!("search {arguments}"));
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(stderr.lines().filter(|line| line.starts_with("trial ")).count(), 4 + 4, "{stderr}");
+    assert_eq!(stderr.matches(", seed 1 ").count() + stderr.matches(", seed 2 ").count(), 4, "{stderr}");
     for words in ["best    trial", "again   2 seeds each", "test    ", "next:   nasgen train studies/space/best.yml"] {
         assert!(stdout.contains(words), "no `{words}` in:\n{stdout}");
     }
@@ -76,9 +77,23 @@ fn a_search_ends_with_the_best_spec_and_what_to_do_next() {
     // The same command finds its work done, and looks at no test image again.
     let (code, result, stderr) = search(folder.path(), &arguments);
     assert_eq!(code, 0, "{stderr}");
-    assert_eq!(result["trials"], serde_json::json!({"complete": 4, "pruned": 0, "failed": 0, "reused": 0}));
+    assert_eq!(
+        result["trials"],
+        serde_json::json!({"complete": 4, "pruned": 0, "failed": 0, "reused": 0, "paused": 0})
+    );
     assert!(result["study"] == "space" && !result["front"].as_array().unwrap().is_empty());
     assert!(!stderr.lines().any(|line| line.starts_with("trial ")), "it trained again: {stderr}");
+    let (_, stdout, _) = nasgen(folder.path(), &format!("search {}", arguments.replace("--trials 4", "--trials 2")));
+    assert!(stdout.contains("all of --trials 2 were begun, which the study had before: 4"), "{stdout}");
+    // One winner, whoever is asked; and all that was measured of a trial.
+    let winner = result["best"]["number"].as_u64().unwrap();
+    let (code, best, stderr) = nasgen(folder.path(), "study best --json");
+    let best: Value = serde_json::from_str(&best).unwrap();
+    assert_eq!((code, best["trial"].as_u64()), (0, Some(winner)), "{stderr}");
+    let (_, shown, _) = nasgen(folder.path(), "study show");
+    assert!(shown.contains(&format!("best     trial {winner}, the winner of the last step")), "{shown}");
+    let (code, smallest, stderr) = nasgen(folder.path(), "study best --min macro_f1=0 --smallest params");
+    assert!(code == 0 && smallest.contains("macro_f1") && smallest.contains("loss"), "{stderr}{smallest}");
     let last = &result["final"];
     assert_eq!(last["test"].as_array().unwrap().len(), 2, "{last}");
     assert_eq!(last["finalists"][0]["number"], result["best"]["number"]);
@@ -151,6 +166,9 @@ fn another_search_under_the_same_name_is_refused_with_the_difference() {
     let (code, error, _) = search(folder.path(), &format!("{arguments} --objective loss"));
     let message = error["error"]["message"].as_str().unwrap();
     assert!(code == 2 && message.contains("makes accuracy:max better, not loss:min"), "{message}");
+    assert!(message.contains("go on with --objective accuracy:max"), "{message}");
+    let (code, _, stderr) = search(folder.path(), &format!("{arguments} --max-params 50k"));
+    assert!(code == 0 && stderr.contains("limits are now 50,000 parameters, and were none"), "{stderr}");
 
     fs::write(folder.path().join("space.yml"), SPACE.replace("[ReLU, SiLU]", "[ReLU, SiLU, Hardswish]")).unwrap();
     let (code, error, _) = search(folder.path(), &arguments);
@@ -187,6 +205,11 @@ fn queued_specs_come_first_whoever_wrote_them() {
     }
     assert!(!ended[0].params.is_empty() && ended[1].params.is_empty());
     assert_eq!(ended[1].user["config"], own);
+    // One that cannot be read keeps the others out of the queue.
+    let (code, _, stderr) =
+        search(folder.path(), &format!("{} --study other", arguments.replace("own.yml", "none.yml")));
+    assert!(code != 0 && stderr.contains("none.yml"), "{stderr}");
+    assert!(!folder.path().join("studies/other.db").exists());
 }
 
 #[test]
@@ -209,7 +232,13 @@ backbone:
         format!("space.yml {QUICK} --jobs 1 --finalists 0 --trials 10 --enqueue same.yml --enqueue again.yml");
     let (code, result, stderr) = search(folder.path(), &arguments);
     assert_eq!(code, 0, "a space that is used up is no failure: {stderr}");
-    assert_eq!(result["trials"], serde_json::json!({"complete": 2, "pruned": 0, "failed": 0, "reused": 1}));
+    assert_eq!(result["ended"], "exhausted");
+    let (_, stdout, _) = nasgen(folder.path(), &format!("search {arguments}"));
+    assert!(stdout.contains("there is nothing more") && !stdout.contains("more of them go on"), "{stdout}");
+    assert_eq!(
+        result["trials"],
+        serde_json::json!({"complete": 2, "pruned": 0, "failed": 0, "reused": 1, "paused": 0})
+    );
     let ended = trials(folder.path(), "space");
     assert_eq!(ended[1].user["reused"], 0);
     assert_eq!((&ended[1].values, &ended[1].reports), (&ended[0].values, &ended[0].reports));
@@ -230,10 +259,49 @@ fn wrong_command_lines_say_what_is_wanted() {
         ("space.yml --max-params 10 --epochs 1 --trials 2", 5, "may be trained"),
         ("space.yml --storage redis://here", 2, "no storage at"),
         ("space.yml --study a/b", 2, "a name for a file"),
+        ("values.yml --evaluator=", 2, "wanted a command"),
+        ("values.yml --evaluator true --epochs 3", 2, "`epochs` is a setting of trainings"),
+        ("space.yml --silence 5s", 2, "--evaluator"),
+        ("space.yml --study=", 2, "wanted a name"),
+        ("space.yml --storage space.yml", 2, "no database of SQLite"),
     ] {
         let (got, error, _) = search(folder.path(), arguments);
         let message = error["error"]["message"].as_str().unwrap_or_default();
         assert!(got == code && message.contains(words), "{arguments}: {got} {message}");
+    }
+    let (_, help, _) = nasgen(folder.path(), "search --help");
+    assert!(help.contains("tpe:n_startup_trials=20") && help.contains("Epochs of a trial [default: 10]"), "{help}");
+}
+
+/// A random network fits in one of about a hundred thousand cases.
+#[test]
+fn a_tight_budget_is_searched_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = "  - [1, Conv, [{int: [8, 128], step: 8}, 3]]\n";
+    let space = format!(
+        "input_size: [8, 8]\nbackbone:\n{}  - [1, GlobalAvgPool, []]\n  - [1, Flatten, []]\n  - [1, Linear, [10]]\n",
+        row.repeat(6)
+    );
+    fs::write(folder.path().join("space.yml"), space).unwrap();
+    let arguments = "space.yml --epochs 1 --subset 100 --batch 50 --jobs 2 --trials 4 --finalists 0 --max-params 14k";
+    for sampler in ["auto", "random"] {
+        let (code, result, stderr) =
+            search(folder.path(), &format!("{arguments} --sampler {sampler} --study {sampler}"));
+        assert_eq!((code, &result["trials"]["complete"]), (0, &4.into()), "{stderr}");
+        assert_eq!(result["ended"], "trials");
+    }
+}
+
+#[test]
+fn what_the_time_cuts_off_is_set_aside() {
+    let folder = folder_with_space();
+    let arguments = "space.yml --epochs 5000 --subset 300 --jobs 1 --time 2s";
+    for _ in 0..2 {
+        let (code, error, _) = search(folder.path(), arguments);
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(code == 1 && message.contains("before any trial ended") && message.contains("--time"), "{message}");
+        let now = trials(folder.path(), "space");
+        assert!(now.len() == 1 && now[0].paused && now[0].state == State::Running, "{now:?}");
     }
 }
 
@@ -306,7 +374,10 @@ fn killed_workers_lose_nothing_and_trials_go_on_from_their_checkpoints() {
     }
     let (code, result, stderr) = search(folder.path(), &killed);
     assert_eq!(code, 0, "{stderr}");
-    assert_eq!(result["trials"], serde_json::json!({"complete": 8, "pruned": 0, "failed": 0, "reused": 0}));
+    assert_eq!(
+        result["trials"],
+        serde_json::json!({"complete": 8, "pruned": 0, "failed": 0, "reused": 0, "paused": 0})
+    );
     let (mut whole, mut ended) = (told(&trials(folder.path(), "whole")), told(&trials(folder.path(), "killed")));
     assert_eq!(ended.iter().map(|trial| trial.0).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
     // Trial n is drawn from (seed, n): the same network, whoever trained it and however often it was killed.
@@ -352,7 +423,10 @@ done"#,
         );
         let (code, result, stderr) = evaluate(folder.path(), "--trials 8 --silence 3s");
         assert_eq!(code, 0, "{stderr}");
-        assert_eq!(result["trials"], serde_json::json!({"complete": 3, "pruned": 0, "failed": 5, "reused": 0}));
+        assert_eq!(
+            result["trials"],
+            serde_json::json!({"complete": 3, "pruned": 0, "failed": 5, "reused": 0, "paused": 0})
+        );
         assert_eq!((&result["best"]["number"], &result["best"]["values"]["value"]), (&7.into(), &0.7.into()));
         assert_eq!(result["best"]["config"].as_str().map(|path| path.ends_with("best.yml")), Some(true));
         let ended = trials(folder.path(), "values");
@@ -365,11 +439,88 @@ done"#,
     }
 
     #[test]
+    fn what_a_good_enough_trial_cuts_off_is_begun_again() {
+        let folder = folder_with(
+            r#"while read -r line; do
+number=${line#*:}; number=${number%%,*}
+if [ "$number" = 0 ]; then while [ ! -e go ]; do sleep 0.1; done; fi
+echo "{\"value\":0.$((8 + number))}"
+done"#,
+        );
+        let (code, result, stderr) = evaluate(folder.path(), "--trials 2 --jobs 2 --until value=0.5");
+        assert_eq!((code, &result["ended"]), (0, &"until".into()), "{stderr}");
+        assert_eq!(
+            result["trials"],
+            serde_json::json!({"complete": 1, "pruned": 0, "failed": 0, "reused": 0, "paused": 1})
+        );
+        assert!(trials(folder.path(), "values")[0].paused);
+        let report = fs::read_to_string(folder.path().join("studies/values/report.html")).unwrap();
+        assert!(report.contains("cut off by the end") && !report.contains("Stopped early"));
+        fs::write(folder.path().join("go"), "").unwrap();
+        let (code, result, stderr) = evaluate(folder.path(), "--trials 2 --jobs 2");
+        assert_eq!(
+            (code, &result["trials"]["complete"], &result["ended"]),
+            (0, &2.into(), &"trials".into()),
+            "{stderr}"
+        );
+    }
+
+    /// What a report says of a study of values: what was searched, what mattered, and nothing of networks.
+    #[test]
+    fn a_report_of_values_says_what_mattered() {
+        let folder = folder_with(
+            r#"while read -r line; do
+x=${line#*\"x\":}; x=${x%%[,\}]*}
+echo "{\"value\":$x}"
+done"#,
+        );
+        let (code, result, stderr) = evaluate(folder.path(), "--trials 30");
+        assert_eq!((code, &result["trials"]["complete"]), (0, &30.into()), "{stderr}");
+        let report = fs::read_to_string(folder.path().join("studies/values/report.html")).unwrap();
+        for words in ["PED-ANOVA", "What was searched", "sh train.sh", "--trials 30"] {
+            assert!(report.contains(words), "no `{words}`");
+        }
+        for words in ["Too few trials", "draws were looked at", "Open a line for the spec"] {
+            assert!(!report.contains(words), "`{words}`");
+        }
+    }
+
+    /// Another program adds a better trial: it is the best then, with a spec made of its draws.
+    #[test]
+    fn a_trial_of_another_program_may_be_the_best() {
+        use nasgen_storage::Work;
+        let folder = folder_with(r#"while read -r line; do echo '{"value":0.5}'; done"#);
+        assert_eq!(evaluate(folder.path(), "--trials 1").0, 0);
+        let mut storage = connect(&folder.path().join("studies/values.db").display().to_string()).unwrap();
+        let (id, _) = storage.study("values").unwrap().unwrap();
+        let params = storage.trials(id).unwrap()[0].params.clone();
+        let Some(Work::New(lease)) = storage.begin(id, "other", Duration::from_secs(100), None).unwrap() else {
+            panic!()
+        };
+        storage.describe(&lease, &params, &Default::default(), &Default::default()).unwrap();
+        storage.finish(&lease, State::Complete, &[0.9], &Default::default()).unwrap();
+        drop(storage);
+        let (code, best, _) = nasgen(folder.path(), "study best");
+        assert!(code == 0 && best.contains(&format!("{}: ", params[0].name)), "{best}");
+        let file = folder.path().join("studies/values/best.yml");
+        fs::write(&file, "of before").unwrap();
+        let (code, result, stderr) = evaluate(folder.path(), "--trials 1");
+        assert_eq!((code, &result["best"]["number"]), (0, &1.into()), "{stderr}");
+        let spec = fs::read_to_string(file).unwrap();
+        assert!(spec.contains("kind") && !spec.contains("of before"), "{spec}");
+    }
+
+    #[test]
     fn an_evaluator_that_always_fails_ends_the_search() {
         let folder = folder_with("read line; echo 'no module named torch' >&2; exit 1");
         let (code, error, _) = evaluate(folder.path(), "--trials 50");
         let message = error["error"]["message"].as_str().unwrap();
         assert!(code == 1 && message.contains("the first 5 trials failed"), "{message}");
+        assert!(message.contains("no module named torch"), "the cause: {message}");
+        let (_, shown, _) = nasgen(folder.path(), "study show");
+        assert!(shown.contains("crashed: ") && shown.contains("no module named torch"), "{shown}");
+        let (_, table, _) = nasgen(folder.path(), "study export --csv");
+        assert!(table.lines().nth(1).is_some_and(|line| line.contains("no module named torch")), "{table}");
         assert_eq!(trials(folder.path(), "values").len(), 5);
     }
 
@@ -386,7 +537,11 @@ done"#,
         let pruned = "--trials 4 --pruner threshold:lower=7.5 --objective recall:max";
         let (code, result, stderr) = evaluate(folder.path(), pruned);
         assert_eq!(code, 0, "{stderr}");
-        assert_eq!(result["trials"], serde_json::json!({"complete": 2, "pruned": 2, "failed": 0, "reused": 0}));
+        assert_eq!(
+            result["trials"],
+            serde_json::json!({"complete": 2, "pruned": 2, "failed": 0, "reused": 0, "paused": 0})
+        );
+        assert_eq!(trials(folder.path(), "values")[1].user["milliseconds"], 1.0, "what is measured beside is kept");
         let answers = fs::read_to_string(folder.path().join("answers")).unwrap();
         assert_eq!(answers, "{\"prune\":true}\n{\"prune\":true}\n");
     }
@@ -424,7 +579,10 @@ backbone:
         let (code, result, stderr) =
             search(folder.path(), "space.yml --epochs 1 --subset 100 --sampler grid --trials 2 --jobs 1 --finalists 0");
         assert_eq!(code, 0, "{stderr}");
-        assert_eq!(result["trials"], serde_json::json!({"complete": 1, "pruned": 0, "failed": 1, "reused": 0}));
+        assert_eq!(
+            result["trials"],
+            serde_json::json!({"complete": 1, "pruned": 0, "failed": 1, "reused": 0, "paused": 0})
+        );
         let ended = trials(folder.path(), "space");
         let failed = ended.iter().find(|trial| trial.state == State::Fail).unwrap();
         assert_eq!(failed.user["fault"], "out of memory");
@@ -446,7 +604,10 @@ train: {warmup: 0, epochs: 3, batch: 200, lr: {choice: [0.01, 90]}}
         let (code, result, stderr) =
             search(folder.path(), "space.yml --sampler grid --trials 2 --jobs 1 --finalists 0");
         assert_eq!(code, 0, "{stderr}");
-        assert_eq!(result["trials"], serde_json::json!({"complete": 1, "pruned": 0, "failed": 1, "reused": 0}));
+        assert_eq!(
+            result["trials"],
+            serde_json::json!({"complete": 1, "pruned": 0, "failed": 1, "reused": 0, "paused": 0})
+        );
         assert!(stderr.contains("became"), "{stderr}");
     }
 

@@ -136,3 +136,15 @@ fn help_and_notes() {
     let (code, stdout, _) = nasgen(folder.path(), "modules gate");
     assert!(code == 0 && stdout.contains("squeeze, inner = ReLU, outer = Sigmoid"), "{stdout}");
 }
+
+/// Of a thousand random networks none fits; the smallest that is found does.
+#[test]
+fn a_budget_that_no_random_network_keeps_is_estimated_without_contradiction() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, text, stderr) = nasgen(folder.path(), "space cells --max-macs 1M");
+    let line = text.lines().find(|line| line.starts_with("in budget")).unwrap_or_default();
+    assert!(code == 0 && line.contains("at most ") && line.ends_with("; some fit: one was found"), "{line} {stderr}");
+    assert!(!line.contains("about 0"), "{line}");
+    let (_, text, _) = nasgen(folder.path(), "space cells --max-macs 1k");
+    assert!(text.contains("; none was found"), "{text}");
+}

@@ -22,7 +22,11 @@ use crate::{
 };
 use nasgen_modules::Blocks;
 use setup::Setup;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use workers::Clock;
 
 /// Search a space for the best network.
 ///
@@ -33,6 +37,7 @@ use std::{path::PathBuf, time::Duration};
 ///
 /// Without --trials and --time it searches for ten minutes.
 #[derive(clap::Args)]
+#[command(mut_arg("epochs", |argument| argument.help("Epochs of a trial [default: 10]").long_help(None::<&str>)))]
 pub(super) struct Arguments {
     /// The space's file, or the name of a built-in one: cells (the default), lecture_fixed,
     /// lecture_growing, lecture_free, search_model. With --tune a fixed network.
@@ -82,11 +87,12 @@ pub(super) struct Arguments {
     /// Begin no more trials than these in the whole study, those of before counted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000), help_heading = "How it is searched")]
     trials: Option<u64>,
-    /// Search for so long, such as 30m, 8h or 90s, the last step included.
+    /// Search for so long, such as 30m, 8h or 90s, the last step included, which is shortened where it would take
+    /// longer. Trials that the end cuts off are set aside, and the same command goes on with them.
     #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = "How it is searched")]
     time: Option<Duration>,
     /// What chooses the next trial, perhaps with settings: auto, random, tpe, evolution, nsga2, local or grid,
-    /// as in tpe or tpe:startup=20.
+    /// as in tpe or tpe:n_startup_trials=20.
     #[arg(long, value_name = "NAME[:KEY=VALUE,…]", default_value = setup::SAMPLER, help_heading = "How it is searched")]
     sampler: String,
     /// What stops trials early, perhaps with settings: none, median, asha, hyperband, threshold or patient.
@@ -115,7 +121,7 @@ pub(super) struct Arguments {
         conflicts_with_all = ["data", "fit", "subset", "kfold", "split"])]
     evaluator: Option<String>,
     /// How long it may say nothing before its trial fails.
-    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "1h", help_heading = "Your own training code")]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "1h", requires = "evaluator", help_heading = "Your own training code")]
     silence: Duration,
 
     /// Name of the study [default: the space's].
@@ -155,27 +161,27 @@ pub(super) struct Arguments {
 const TIME: Duration = Duration::from_mins(10);
 
 pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Result<(), Failure> {
+    let began = Instant::now();
     let interrupt = Interrupt::listen()?;
-    let time = match (arguments.time, arguments.trials, &arguments.until) {
-        (None, None, None) => {
-            output.note("it searches for 10 minutes; --time and --trials say otherwise");
-            Some(TIME)
-        }
-        (time, ..) => time,
-    };
+    let unlimited = arguments.time.is_none() && arguments.trials.is_none() && arguments.until.is_none();
+    let clock = Clock { began, time: if unlimited { Some(TIME) } else { arguments.time } };
     let setup = Setup::new(arguments, blocks, output)?;
+    let queue = setup.queue()?;
     let opened = setup.open(output)?;
-    setup.enqueue(&opened, output)?;
+    setup.enqueue(&queue, &opened, output)?;
     output.message(&setup.headline(&opened));
-    workers::search(&setup, &opened, time, &interrupt)?;
+    if unlimited {
+        output.note("it searches for 10 minutes; --time and --trials say otherwise");
+    }
+    let (end, each) = workers::search(&setup, &opened, clock, &interrupt)?;
     if interrupt.asked() {
         return Err(interrupted(&interrupt, &opened.name));
     }
-    let finale = workers::finale(&setup, &opened, &interrupt, output)?;
+    let finale = workers::finale(&setup, &opened, clock, each, &interrupt, output)?;
     if interrupt.asked() {
         return Err(interrupted(&interrupt, &opened.name));
     }
-    result::say(&setup, &opened, finale.as_ref(), output)
+    result::say(&setup, &opened, &end, finale.as_ref(), output)
 }
 
 fn interrupted(interrupt: &Interrupt, study: &str) -> Failure {

@@ -1,6 +1,7 @@
 //! `nasgen study`: what came of searches.
 
 use super::{
+    destination::Destination,
     failure::{Failure, Kind},
     output::Output,
 };
@@ -30,7 +31,8 @@ pub(super) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// The studies there are, and how far they have come.
+    /// The studies there are, and how far they have come. With --all also those in which searches trained their best
+    /// again.
     List(List),
     /// What one study tried, and its best trials.
     Show(Show),
@@ -38,7 +40,7 @@ enum Action {
     Best(Best),
     /// All trials, as a CSV table or with --json as one JSON object.
     Export(Export),
-    /// Delete a study with all its trials.
+    /// Delete a study with all its trials and their files.
     Delete(Delete),
 }
 
@@ -47,12 +49,15 @@ struct List {
     /// Where they are: a file of SQLite or an address [default: the files studies/*.db].
     #[arg(long, value_name = "URL")]
     storage: Option<String>,
+    /// Also the studies of last steps, in which searches train their best trials again.
+    #[arg(long)]
+    all: bool,
 }
 
 /// Which study.
 #[derive(clap::Args)]
 struct Which {
-    /// Its name [default: the study that was written last].
+    /// Its name, as `nasgen study list` has it [default: the study that was written last].
     study: Option<String>,
     /// Where it is: a file of SQLite or an address, as for `nasgen search` [default: studies/NAME.db].
     #[arg(long, value_name = "URL")]
@@ -72,9 +77,12 @@ struct Show {
 struct Best {
     #[command(flatten)]
     which: Which,
-    /// Write its spec to this file.
+    /// Write its spec to this file. A spec that nasgen drew is replaced; another file only with --force.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace whatever stands there.
+    #[arg(long, requires = "out")]
+    force: bool,
     /// At most this many parameters, such as 300k.
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_params: Option<u64>,
@@ -102,9 +110,13 @@ struct Export {
     /// A CSV table, which it is anyway without --json.
     #[arg(long)]
     csv: bool,
-    /// Write to this file, as JSON if its name ends in .json.
+    /// Write to this file, as JSON if its name ends in .json. An export of before is replaced; another file only
+    /// with --force.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace whatever stands there.
+    #[arg(long, requires = "out")]
+    force: bool,
 }
 
 #[derive(clap::Args)]
@@ -138,6 +150,7 @@ fn parse_bound(text: &str) -> Result<(String, f64), String> {
 
 /// A study that was found, with its trials.
 struct Opened {
+    url: String,
     storage: Box<dyn Storage>,
     id: i64,
     study: Study,
@@ -152,32 +165,60 @@ impl Which {
             (None, None) => newest()?,
         };
         let mut storage = connect(&url)?;
-        let names = storage.studies().map_err(failed)?;
-        let name = match &self.study {
-            Some(name) => name,
-            None => names.last().ok_or_else(|| Failure::usage(format!("there is no study in {url}")))?,
+        let found = match &self.study {
+            Some(name) => storage.study(name).map_err(failed)?,
+            None => written_last(&mut *storage)?,
         };
-        let Some((id, study)) = storage.study(name).map_err(failed)? else {
-            let known = names.join(", ");
-            return Err(Failure::usage(format!("there is no study `{name}` in {url}; there are: {known}")));
-        };
+        let Some((id, study)) = found else { return Err(self.none_in(&url, &mut *storage)?) };
         let trials = storage.trials(id).map_err(failed)?.to_vec();
-        Ok(Opened { storage, id, study, trials })
+        Ok(Opened { url, storage, id, study, trials })
+    }
+
+    /// Why nothing was found in a storage.
+    fn none_in(&self, url: &str, storage: &mut dyn Storage) -> Result<Failure, Failure> {
+        let Some(name) = &self.study else { return Ok(Failure::usage(format!("there is no study in {url}"))) };
+        let known = storage.studies().map_err(failed)?.join(", ");
+        Ok(Failure::usage(format!("there is no study `{name}` in {url}; there are: {known}")))
     }
 }
 
+/// Of the studies that users began the one in which something happened last; of equal ones the later.
+fn written_last(storage: &mut dyn Storage) -> Result<Option<(i64, Study)>, Failure> {
+    let mut last: Option<(Option<i64>, (i64, Study))> = None;
+    for name in storage.studies().map_err(failed)? {
+        let Some((id, study)) = storage.study(&name).map_err(failed)? else { continue };
+        if study::last_step_of(&study).is_some() {
+            continue;
+        }
+        let written = study::last_written(storage.trials(id).map_err(failed)?);
+        if last.as_ref().is_none_or(|(before, _)| written >= *before) {
+            last = Some((written, (id, study)));
+        }
+    }
+    Ok(last.map(|(_, study)| study))
+}
+
 fn connect(url: &str) -> Result<Box<dyn Storage>, Failure> {
-    connect_existing(url).map_err(|error| Failure::usage(error.to_string()))
+    Ok(connect_existing(url)?)
 }
 
 fn failed(error: nasgen_storage::Error) -> Failure {
     Failure::new(Kind::Failed, error.to_string())
 }
 
+/// The file of a study: the one of its name, else the first of the others that has it.
 fn file_of(study: &str) -> Result<String, Failure> {
     let file = format!("{FOLDER}/{study}.db");
     if Path::new(&file).is_file() {
         return Ok(file);
+    }
+    for other in stored_files() {
+        let url = other.display().to_string();
+        // One that cannot be read is not the one that is looked for.
+        let Ok(mut storage) = connect(&url) else { continue };
+        if storage.study(study).is_ok_and(|found| found.is_some()) {
+            return Ok(url);
+        }
     }
     let known = stored_files().iter().map(|file| format!("\n  {}", file.display())).collect::<String>();
     let known = if known.is_empty() { String::new() } else { format!("; there are:{known}") };
@@ -210,9 +251,20 @@ fn list(arguments: &List, output: &Output) -> Result<(), Failure> {
     };
     let mut listed = Vec::new();
     for url in urls {
-        let mut storage = connect(&url)?;
+        let mut storage = match connect(&url) {
+            Ok(storage) => storage,
+            // One bad file in the folder does not hide the others.
+            Err(failure) if arguments.storage.is_none() => {
+                output.note(&failure.text());
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
         for name in storage.studies().map_err(failed)? {
             let Some((id, study)) = storage.study(&name).map_err(failed)? else { continue };
+            if study::last_step_of(&study).is_some() && !arguments.all {
+                continue;
+            }
             listed.push((url.clone(), study, storage.trials(id).map_err(failed)?.to_vec()));
         }
     }
@@ -220,8 +272,11 @@ fn list(arguments: &List, output: &Output) -> Result<(), Failure> {
         || studies_text(&listed),
         || {
             let studies = listed.iter().map(|(url, study, trials)| {
-                let best = study::ranking(study, trials).first().map(|trial| trial.number);
-                json!({"study": study.name, "storage": url, "trials": trials.len(), "best": best})
+                let best = study::best(study, trials).map(|(trial, _)| trial.number);
+                json!({
+                    "study": study.name, "storage": url, "trials": trials.len(), "best": best,
+                    "last_step_of": study::last_step_of(study),
+                })
             });
             json!({"studies": studies.collect::<Vec<Value>>()})
         },
@@ -234,7 +289,7 @@ fn show(arguments: &Show, output: &Output) -> Result<(), Failure> {
 }
 
 fn best(arguments: &Best, output: &Output) -> Result<(), Failure> {
-    let Opened { study, trials, .. } = arguments.which.open()?;
+    let Opened { url, study, trials, .. } = arguments.which.open()?;
     let trial = arguments.wanted().choose(&study, &trials);
     let trial = trial.map_err(|error| Failure::new(Kind::NothingFits, error.to_string()))?;
     let config = trial.user.get(study::CONFIG).and_then(Value::as_str);
@@ -243,10 +298,13 @@ fn best(arguments: &Best, output: &Output) -> Result<(), Failure> {
             let number = trial.number;
             Failure::new(Kind::Failed, format!("trial {number} has no spec: it was not nasgen that drew it"))
         })?;
+        if let Some(note) = Destination::File(path.clone()).check(arguments.force)? {
+            output.note(&note);
+        }
         write(path, config.as_bytes())?;
     }
     output.result(
-        || best_text(&study, trial, config, arguments.out.as_deref()),
+        || best_text(&study, &url, &trials, trial, config, arguments.out.as_deref()),
         || {
             let values = study.objectives.iter().zip(&trial.values);
             let values = values.map(|(objective, value)| (objective.name.clone(), study::number(*value)));
@@ -255,6 +313,8 @@ fn best(arguments: &Best, output: &Output) -> Result<(), Failure> {
                 "trial": trial.number,
                 "values": values.collect::<serde_json::Map<_, _>>(),
                 "user": trial.user,
+                "params": trial.params.iter().map(|param| (param.name.clone(), param.value.clone()))
+                    .collect::<serde_json::Map<_, _>>(),
                 "out": arguments.out,
             })
         },
@@ -284,6 +344,12 @@ fn export(arguments: &Export, output: &Output) -> Result<(), Failure> {
         let table = csv()?;
         return output.result(|| table, || study::to_json(&study, &trials));
     };
+    if path.is_file() && !arguments.force && !is_export(path) {
+        let path = path.display();
+        return Err(Failure::usage(format!(
+            "{path} exists and is no export of nasgen; write to another file, or replace with --force"
+        )));
+    }
     let as_json = !arguments.csv && path.extension().is_some_and(|end| end == "json");
     let text = if as_json { format!("{:#}\n", study::to_json(&study, &trials)) } else { csv()? };
     write(path, text.as_bytes())?;
@@ -291,18 +357,52 @@ fn export(arguments: &Export, output: &Output) -> Result<(), Failure> {
     output.result(written, || json!({"study": study.name, "trials": trials.len(), "out": path}))
 }
 
+/// Whether `nasgen study export` wrote the file.
+fn is_export(path: &Path) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let is_json = || {
+        let whole = serde_json::from_str::<Value>(&text).unwrap_or_default();
+        whole["study"].is_string() && whole["trials"].is_array()
+    };
+    text.starts_with("number,state,started,finished,steps,") || is_json()
+}
+
 fn delete(arguments: &Delete, output: &Output) -> Result<(), Failure> {
     let which = Which { study: Some(arguments.study.clone()), storage: arguments.storage.clone() };
-    let Opened { mut storage, id, study, trials } = which.open()?;
+    let Opened { url, mut storage, id, study, trials } = which.open()?;
     if !arguments.yes {
         let (name, count) = (&study.name, trials.len());
         return Err(Failure::usage(format!("this deletes the study `{name}` with its {count} trials: say --yes")));
     }
+    for name in storage.studies().map_err(failed)? {
+        let Some((own, other)) = storage.study(&name).map_err(failed)? else { continue };
+        if study::last_step_of(&other) == Some(study.name.as_str()) {
+            storage.delete(own).map_err(failed)?;
+        }
+    }
     storage.delete(id).map_err(failed)?;
+    delete_files(&study::folder(&url, &study.name))?;
     output.result(
         || format!("deleted the study `{}` with its {} trials", study.name, trials.len()),
         || json!({"deleted": study.name, "trials": trials.len()}),
     )
+}
+
+/// What searches write into a study's folder; what else stands there stays.
+fn delete_files(folder: &Path) -> Result<(), Failure> {
+    let gone = |path: PathBuf| {
+        let deleted = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match deleted {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::new(Kind::Failed, format!("cannot delete {}: {error}", path.display())))
+            }
+            _ => Ok(()),
+        }
+    };
+    ["trials", "final", "best.yml", "report.html"].into_iter().try_for_each(|name| gone(folder.join(name)))?;
+    // One that is not empty is somebody's.
+    let _ = fs::remove_dir(folder);
+    Ok(())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

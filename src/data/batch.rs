@@ -148,12 +148,7 @@ pub fn mirrored_batch(images: &Images, indices: Range<usize>, normalisation: &No
     varied_batch(images, indices, normalisation, Variation { mirrored: true, ..Variation::default() })
 }
 
-fn varied_batch(
-    images: &Images,
-    indices: Range<usize>,
-    normalisation: &Normalisation,
-    variation: Variation,
-) -> Batch {
+fn varied_batch(images: &Images, indices: Range<usize>, normalisation: &Normalisation, variation: Variation) -> Batch {
     let indices: Vec<usize> = indices.collect();
     batch(images, &indices, normalisation, |position, to, tables| {
         place_image(images, &images.image(indices[position]), to, tables, variation);
@@ -262,8 +257,7 @@ mod tests {
 
     #[test]
     fn values_are_normalised_by_channel() {
-        let images =
-            Images::in_memory([2, 1, 1], vec![255, 0], vec![0], Vec::new());
+        let images = Images::in_memory([2, 1, 1], vec![255, 0], vec![0], Vec::new());
         let normalisation = Normalisation { mean: vec![0.5, 0.25], deviation: vec![0.25, 0.5] };
         assert_eq!(evaluation_batch(&images, 0..1, &normalisation).images, [2.0, -0.5]);
     }

@@ -187,9 +187,8 @@ fn are_alike(one: &[u8], other: &[u8]) -> bool {
     let count = pairs.len().max(1) as f64;
     let mean = |at: usize| pairs.iter().map(|pair| pair[at]).sum::<f64>() / count;
     let means = [mean(0), mean(1)];
-    let product = |a: usize, b: usize| -> f64 {
-        pairs.iter().map(|pair| (pair[a] - means[a]) * (pair[b] - means[b])).sum()
-    };
+    let product =
+        |a: usize, b: usize| -> f64 { pairs.iter().map(|pair| (pair[a] - means[a]) * (pair[b] - means[b])).sum() };
     one != other && product(0, 1) >= ALIKE * (product(0, 0) * product(1, 1)).sqrt()
 }
 

@@ -209,9 +209,10 @@ impl RunReport<'_> {
             );
         }
         let gap = best.train_accuracy - best.val_accuracy;
-        let doubt = self.measured.as_ref().map_or(0.0, |measured| {
-            (measured.evaluation.interval.high - measured.evaluation.interval.low) / 2.0
-        });
+        let doubt = self
+            .measured
+            .as_ref()
+            .map_or(0.0, |measured| (measured.evaluation.interval.high - measured.evaluation.interval.low) / 2.0);
         if gap > OVERFITTED.max(doubt) {
             hints.push(format!(
                 "In the best epoch {} of the training images were right, but {} of the validation images: it learns \

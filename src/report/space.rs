@@ -29,7 +29,12 @@ pub fn space_report(name: &str, survey: &Survey) -> String {
             lines.push(format!("distinct      {distinct}"));
         }
         if let Some(fits) = &survey.fits {
-            lines.push(format!("in budget     {}", count_text(fits)));
+            let found = match fits {
+                Count::Estimate { value, .. } if *value == 0.0 && survey.fits_found => "; some fit: one was found",
+                Count::Estimate { value, .. } if *value == 0.0 => "; none was found",
+                _ => "",
+            };
+            lines.push(format!("in budget     {}{found}", count_text(fits)));
         }
         if survey.settings != Count::one() {
             lines.push(format!("settings      {}, under train and params", count_text(&survey.settings)));
@@ -70,6 +75,8 @@ pub fn count_text(count: &Count) -> String {
                 _ => format!("{digits} ({:.2e})", digits.parse::<f64>().unwrap_or(f64::INFINITY)),
             }
         }
+        // Of which none was drawn there may still be some.
+        Count::Estimate { value: 0.0, interval: [_, high] } => format!("at most {high:.3e} (95 % confidence)"),
         Count::Estimate { value, interval: [low, high] } => {
             format!("about {value:.3e} (95 % interval {low:.3e} to {high:.3e})")
         }

@@ -2,8 +2,9 @@
 
 use super::network::plain_table;
 use crate::{
-    numbers::{grouped, short},
-    study::{measure, ranking, state_name},
+    numbers::{grouped, short, three_digits},
+    search::attributes,
+    study::{best, front, last_step, measure, param_names, ranking, state_name},
 };
 use nasgen_search::{Direction, Trial};
 use nasgen_storage::Study;
@@ -11,6 +12,8 @@ use std::path::Path;
 
 /// Measures that people look for, where trials have them.
 const SHOWN: [&str; 6] = ["accuracy", "macro_f1", "loss", "params", "macs", "latency"];
+/// Failed trials that are listed.
+const MOST_FAILED: usize = 10;
 /// Measures that are counts.
 const COUNTS: [&str; 2] = ["params", "macs"];
 
@@ -22,7 +25,7 @@ pub fn studies_text(studies: &[(String, Study, Vec<Trial>)]) -> String {
     let mut table = plain_table(&["study", "trials", "complete", "best", "storage"], &[1, 2]);
     for (url, study, trials) in studies {
         let ranking = ranking(study, trials);
-        let best = ranking.first().map_or_else(|| "-".to_owned(), |trial| values_text(study, trial));
+        let best = best(study, trials).map_or_else(|| "-".to_owned(), |(trial, _)| values_text(study, trial));
         table.add_row([
             study.name.clone(),
             grouped(trials.len() as u64),
@@ -42,7 +45,13 @@ fn values_text(study: &Study, trial: &Trial) -> String {
 }
 
 fn value_text(name: &str, value: f64) -> String {
-    if COUNTS.contains(&name) && (0.0..1e15).contains(&value) { short(value as u64) } else { format!("{value:.4}") }
+    if COUNTS.contains(&name) && (0.0..1e15).contains(&value) {
+        short(value as u64)
+    } else if name.starts_with("latency") {
+        three_digits(value)
+    } else {
+        format!("{value:.4}")
+    }
 }
 
 /// What a study is, how its trials ended, and its best ones.
@@ -63,8 +72,61 @@ pub fn study_text(study: &Study, trials: &[Trial], top: usize) -> String {
     let states = if states.is_empty() { "none yet".to_owned() } else { states.join(", ") };
     let ranking = ranking(study, trials);
     let shown = &ranking[..ranking.len().min(top)];
-    let heading = format!("study    {}\nwanted   {}\ntrials   {states}\n", study.name, objectives.join(", "));
-    if shown.is_empty() { heading } else { format!("{heading}\n{}\n", trials_table(study, shown)) }
+    let mut text = format!("study    {}\nwanted   {}\ntrials   {states}\n", study.name, objectives.join(", "));
+    if let Some((trial, _)) = best(study, trials) {
+        text += &format!("best     {}\n", chosen_text(study, trials, trial));
+    }
+    let front = if study.objectives.len() > 1 { front(study, trials) } else { Vec::new() };
+    if !front.is_empty() {
+        text += &format!("\nNo other is better than these in everything:\n{}\n", trials_table(study, &front));
+    }
+    if !shown.is_empty() {
+        let title = if front.is_empty() { "" } else { "The best by the first of these:\n" };
+        text += &format!("\n{title}{}\n", trials_table(study, shown));
+    }
+    text + &failed_text(trials)
+}
+
+/// Which trial, and why it.
+fn chosen_text(study: &Study, trials: &[Trial], trial: &Trial) -> String {
+    let number = trial.number;
+    match best(study, trials).filter(|(best, _)| best.number == number) {
+        Some((_, true)) => {
+            let outcome = last_step(study);
+            let winner = outcome.as_ref().map(|outcome| outcome.winner());
+            let again = winner.map_or_else(String::new, |winner| {
+                let (mean, count) = (value_text(&study.objectives[0].name, winner.mean()), winner.values.len());
+                format!(": {} {mean} again, the mean of {count}", study.objectives[0].name)
+            });
+            format!("trial {number}, the winner of the last step{again}")
+        }
+        Some((_, false)) => format!("trial {number}, which has the best {}", study.objectives[0].name),
+        None => format!("trial {number}"),
+    }
+}
+
+/// Failed trials with their reasons.
+fn failed_text(trials: &[Trial]) -> String {
+    let failed: Vec<&Trial> = trials.iter().filter(|trial| state_name(trial) == "FAIL").collect();
+    if failed.is_empty() {
+        return String::new();
+    }
+    let line = |trial: &&Trial| {
+        let kind = trial.user.get(attributes::FAULT).and_then(serde_json::Value::as_str).unwrap_or("failed");
+        let reason = attributes::reason(trial).unwrap_or("it does not say why");
+        format!("trial {:>5}  {kind}: {reason}\n", trial.number)
+    };
+    let mut text = format!("\nfailed   {}\n", grouped(failed.len() as u64));
+    text.extend(failed.iter().take(MOST_FAILED).map(line));
+    if failed.len() > MOST_FAILED {
+        text += "         … `nasgen study export` has all of them\n";
+    }
+    text
+}
+
+fn params_text(trial: &Trial) -> String {
+    let value = |name: &String| trial.param(name).map(|param| param.value.to_string()).unwrap_or_default();
+    param_names(std::slice::from_ref(trial)).iter().map(|name| format!("{name}: {}\n", value(name))).collect()
 }
 
 /// The trials with what people look for.
@@ -82,12 +144,21 @@ fn trials_table(study: &Study, trials: &[&Trial]) -> String {
     table.trim_fmt()
 }
 
-/// One trial, and its spec unless it was written to a file.
-pub fn best_text(study: &Study, trial: &Trial, config: Option<&str>, written: Option<&Path>) -> String {
-    let table = trials_table(study, &[trial]);
+/// One trial of the study at `url`, and its spec unless it was written to a file.
+pub fn best_text(
+    study: &Study,
+    url: &str,
+    trials: &[Trial],
+    trial: &Trial,
+    config: Option<&str>,
+    written: Option<&Path>,
+) -> String {
+    let (name, chosen) = (&study.name, chosen_text(study, trials, trial));
+    let table = format!("study    {name} in {url}\nbest     {chosen}\n\n{}", trials_table(study, &[trial]));
     match (config, written) {
         (_, Some(path)) => format!("{table}\n\nits spec is {}\n", path.display()),
         (Some(config), None) => format!("{table}\n\n{config}"),
-        (None, None) => format!("{table}\n"),
+        // Another program added it.
+        (None, None) => format!("{table}\n\n{}", params_text(trial)),
     }
 }

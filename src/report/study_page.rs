@@ -9,8 +9,10 @@ use super::html::{
 use crate::{
     numbers::{grouped, short},
     search::{Outcome, Tally, attributes, ranking},
+    study,
 };
 use maud::{Markup, html};
+use nasgen_modules::Distribution;
 use nasgen_search::{History, Objective, State, Trial, pareto};
 use nasgen_storage::Study;
 use serde_json::Value;
@@ -23,6 +25,8 @@ const MOST_LINES: usize = 200;
 const MOST_PARAMS: usize = 7;
 /// Moments at which the hypervolume is computed.
 const MOMENTS: usize = 100;
+/// Of fewer trials the best tenth is none.
+const LEAST_TRIALS: usize = 10;
 /// Steps of the bars of importance.
 const MOST_IMPORTANCES: usize = 20;
 
@@ -40,7 +44,7 @@ pub struct StudyPage<'a> {
     pub importance: &'a [(String, f64)],
 }
 
-impl StudyPage<'_> {
+impl<'a> StudyPage<'a> {
     /// The page, one file that needs no network.
     pub fn html(&self) -> String {
         let sections = [
@@ -69,6 +73,11 @@ impl StudyPage<'_> {
         self.trials.iter().filter(whole)
     }
 
+    /// Whether trials are networks, and not named values alone.
+    fn has_networks(&self) -> bool {
+        self.trials.iter().any(|trial| trial.costs().next().is_some())
+    }
+
     fn summary(&self) -> Markup {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for trial in self.trials {
@@ -76,11 +85,25 @@ impl StudyPage<'_> {
         }
         let counts: Vec<String> =
             counts.iter().map(|(word, count)| format!("{} {word}", grouped(*count as u64))).collect();
-        let best = ranking(self.trials, self.objectives()).first().map(|trial| self.line(trial));
+        let best = study::best(self.study, self.trials).map(|(trial, won)| {
+            format!("{}{}", self.line(trial), if won { ", the winner of the last step" } else { "" })
+        });
+        let front = if self.objectives().len() > 1 { study::front(self.study, self.trials) } else { Vec::new() };
+        let about = self.study.system.get(attributes::ABOUT).and_then(Value::as_array);
+        let pair = |pair: &'a Value| Some((pair[0].as_str()?, pair[1].as_str()?.to_owned()));
+        let about: Vec<(&str, String)> = about.into_iter().flatten().filter_map(pair).collect();
         let spent: f64 = self.trials.iter().filter_map(seconds).sum();
         html! {
             p class="lead" { (best.map_or_else(|| "No trial has a value yet.".to_owned(), |line| format!("Best: {line}"))) }
             (facts(&[("trials", counts.join(", ")), ("time in trials", clock(spent))]))
+            @if !about.is_empty() {
+                h3 { "What was searched" }
+                (facts(&about))
+            }
+            @if !front.is_empty() {
+                h3 { "No other is better than these in everything" }
+                ul { @for trial in &front { li { (self.line(trial)) } } }
+            }
             @if let Some(outcome) = self.outcome { (self.last_step(outcome)) }
         }
     }
@@ -91,8 +114,8 @@ impl StudyPage<'_> {
             .iter()
             .map(|one| {
                 let said = match (one.chance, one.is_worse()) {
-                    (Some(chance), Some(true)) => format!("really worse (p = {chance:.2})"),
-                    (Some(chance), _) => format!("not measurably worse (p = {chance:.2})"),
+                    (Some(chance), Some(true)) => format!("really worse ({})", chance_text(chance)),
+                    (Some(chance), _) => format!("not measurably worse ({})", chance_text(chance)),
                     (None, _) => "the winner".into(),
                 };
                 vec![
@@ -236,8 +259,9 @@ impl StudyPage<'_> {
             .take(MOST_IMPORTANCES)
             .map(|(name, share)| vec![Cell::text(name), Cell::Share(*share)])
             .collect();
+        let complete = self.complete().count();
         html! {
-            @if rows.is_empty() {
+            @if complete < LEAST_TRIALS {
                 p { "Too few trials with a value to say which param matters." }
             } @else {
                 p { "Which params tell the best tenth of the trials from all (PED-ANOVA, Watanabe et al. 2023)." }
@@ -266,7 +290,8 @@ impl StudyPage<'_> {
                 let mut words: Vec<String> = values.filter(|value| !value.is_number()).map(word).collect();
                 words.sort_unstable();
                 words.dedup();
-                Coordinate { name: last_part(name), names: words, log: false }
+                let log = best.iter().filter_map(|trial| trial.param(name)).any(|param| is_log(&param.distribution));
+                Coordinate { name: (*name).to_owned(), names: words, log }
             })
             .collect();
         coordinates.push(Coordinate { name: self.first().name.clone(), names: Vec::new(), log: false });
@@ -300,8 +325,10 @@ impl StudyPage<'_> {
             };
             trials.iter().filter(|trial| !trial.reports.is_empty()).map(curve).collect()
         };
+        // What the end of the search cut off was not judged.
+        let judged = |trial: &&Trial| trial.paused && !attributes::is_interrupted(trial);
         let pruned: Vec<&Trial> =
-            self.trials.iter().filter(|trial| trial.state == State::Pruned || trial.paused).collect();
+            self.trials.iter().filter(|trial| trial.state == State::Pruned || judged(trial)).collect();
         let every = pruned.len().div_ceil(MOST_LINES / 4).max(1);
         let pruned: Vec<&Trial> = pruned.into_iter().step_by(every).collect();
         let (step, value) = (Axis::new("step"), Axis::new(&self.first().name));
@@ -362,7 +389,7 @@ impl StudyPage<'_> {
             })
             .collect();
         html! {
-            @if drawn > 0 {
+            @if drawn > 0 && self.has_networks() {
                 p { (grouped(drawn)) " draws were looked at before training; what is refused costs no training." }
                 (table(&["draws", "number", "share"], &rows))
             }
@@ -376,7 +403,9 @@ impl StudyPage<'_> {
 
     fn every_trial(&self) -> Markup {
         html! {
-            p class="soft" { "Open a line for the spec: `nasgen train` takes it as it is." }
+            @if self.has_networks() {
+                p class="soft" { "Open a line for the spec: `nasgen train` takes it as it is." }
+            }
             @for trial in self.trials {
                 details {
                     summary {
@@ -396,12 +425,18 @@ impl StudyPage<'_> {
     }
 }
 
+/// How likely a difference is by chance, for people: small ones are not zero.
+pub fn chance_text(chance: f64) -> String {
+    if chance < 0.01 { "p < 0.01".to_owned() } else { format!("p = {chance:.2}") }
+}
+
 fn state_word(trial: &Trial) -> &'static str {
     match trial.state {
         _ if attributes::reused(trial).is_some() => "reused",
         State::Complete => "complete",
         State::Pruned => "stopped early",
         State::Fail => "failed",
+        State::Running if trial.paused && attributes::is_interrupted(trial) => "cut off by the end of the search",
         State::Running if trial.paused => "set aside",
         State::Running => "running",
         State::Waiting => "waiting",
@@ -427,8 +462,7 @@ fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// What of a scoped name fits over an axis.
-fn last_part(name: &str) -> String {
-    let parts: Vec<&str> = name.split('.').collect();
-    parts[parts.len().saturating_sub(2)..].join(".")
+/// Whether equal factors are equally likely.
+fn is_log(distribution: &Distribution) -> bool {
+    matches!(distribution, Distribution::Int { log: true, .. } | Distribution::Float { log: true, .. })
 }

@@ -16,12 +16,24 @@ pub const LAST_LINES: &str = "last_lines";
 pub const REUSED: &str = "reused";
 /// User: whether the spec was given by the user and not drawn.
 pub const GIVEN: &str = "given";
+/// Whether a user attribute has a meaning of its own here, so that nothing that was measured may be called so.
+pub(super) fn is_own(name: &str) -> bool {
+    [CONFIG, FAULT, REASON, LAST_LINES, REUSED, GIVEN, "params", "macs"].contains(&name)
+}
+
 /// System: what the suggestion saw, as [`view()`](super::view()) writes it.
 pub const SAW: &str = "nasgen:saw";
 /// System: whether the trial was set aside because the search was stopped, not because it was behind.
 pub const INTERRUPTED: &str = "nasgen:interrupted";
 /// System: which worker began the trial.
 pub const WORKER: &str = "nasgen:worker";
+
+/// System, of a study: what was searched last and how, as pairs of words for people.
+pub const ABOUT: &str = "nasgen:about";
+/// System, of a study: what came of its last step.
+pub const FINAL: &str = "nasgen:final";
+/// System, of a study: the study whose best trials it trains again. It is one's own business, and no user's study.
+pub const LAST_STEP_OF: &str = "nasgen:last_step_of";
 
 /// System: how many workers died of the trial since its last report, and which that was.
 pub const DEATHS: &str = "nasgen:deaths";
@@ -55,6 +67,7 @@ pub fn reused(trial: &Trial) -> Option<u64> {
     trial.user.get(REUSED).and_then(Value::as_u64)
 }
 
-pub(super) fn is_interrupted(trial: &Trial) -> bool {
+/// Whether the trial was set aside because the search was stopped, not because it was behind.
+pub fn is_interrupted(trial: &Trial) -> bool {
     trial.system.get(INTERRUPTED) == Some(&Value::Bool(true))
 }

@@ -71,6 +71,31 @@ pub struct Shared {
     /// Whether enough is found, or nothing more can be.
     ended: AtomicBool,
     failures: AtomicUsize,
+    /// Why there is nothing more to begin, and of how many trials, and ended ones, that was found out.
+    nothing: Mutex<Option<([usize; 2], End)>>,
+    end: Mutex<Option<End>>,
+    /// Trials of other processes for which it was said that they are waited for.
+    waiting: Mutex<Vec<u64>>,
+}
+
+/// Why a search ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// There are as many trials as were wanted.
+    Trials,
+    /// Everything in the space was tried.
+    Exhausted,
+    /// No draw of many may be trained that was not.
+    Infeasible {
+        /// Draws made.
+        attempts: u64,
+        /// Why the nearest to the budget may not.
+        reason: String,
+    },
+    /// A trial is as good as was wanted.
+    GoodEnough,
+    /// It was stopped, by the user or for the time.
+    Stopped,
 }
 
 /// Is told what happens, from any thread.
@@ -119,6 +144,13 @@ pub enum Event<'a> {
         /// Why it failed.
         reason: Option<&'a str>,
     },
+    /// There is nothing to begin but trials that other processes hold, which may have died.
+    Waiting {
+        /// Their numbers.
+        trials: &'a [u64],
+        /// After so long a silence they are taken over.
+        lease: Duration,
+    },
     /// Another worker took it over.
     Lost {
         /// The trial.
@@ -133,7 +165,10 @@ pub enum SearchError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// Nothing in the space may be trained.
-    #[error("none of {attempts} draws from the space may be trained: {reason}")]
+    #[error(
+        "none of {attempts} draws from the space may be trained, so fewer than one in {attempts} fits; the nearest \
+         found: {reason}"
+    )]
     NothingFits {
         /// Draws made.
         attempts: u64,
@@ -164,6 +199,9 @@ pub enum SearchError {
     },
 }
 
+/// A proposal, with what the sampler saw.
+type Suggested = (Proposal, String);
+
 /// What a worker found to do.
 enum Task<'a> {
     /// A trial with what is to be trained, and whether the pruner judges it.
@@ -187,6 +225,17 @@ impl Driver<'_> {
             self.shared.ended.store(true, Ordering::Relaxed);
         }
         result
+    }
+
+    /// Why the workers of this process ended.
+    pub fn end(&self) -> End {
+        let end = self.shared.end.lock().unwrap_or_else(PoisonError::into_inner);
+        end.clone().unwrap_or(End::Stopped)
+    }
+
+    fn ends(&self, end: End) -> Task<'_> {
+        *self.shared.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        Task::End
     }
 
     fn work_on(&self, worker: &str, storage: &mut dyn Storage, scorer: &mut dyn Scorer) -> Result<(), SearchError> {
@@ -228,16 +277,22 @@ impl Driver<'_> {
         let _turn = self.turn();
         if self.is_good_enough(storage.trials(self.study)?) {
             self.shared.ended.store(true, Ordering::Relaxed);
-            return Ok(Task::End);
+            return Ok(self.ends(End::GoodEnough));
         }
         if let Some(task) = self.paused(worker, storage)? {
             return Ok(task);
         }
         let (suggested, number) = self.suggestion_ahead(storage)?;
-        let at_most = if suggested.is_none() { Some(number) } else { self.at_most };
+        let (suggested, at_most, end) = match suggested {
+            Ok(suggested) => (Some(suggested), self.at_most, End::Trials),
+            Err(end) => (None, Some(number), end),
+        };
         match storage.begin(self.study, worker, self.lease, at_most)? {
-            None => self.to_the_end(worker, storage),
-            Some(Work::Later) => Ok(Task::Wait),
+            None => self.to_the_end(worker, end, storage),
+            Some(Work::Later) => {
+                self.tell_of_waiting(storage)?;
+                Ok(Task::Wait)
+            }
             Some(Work::Queued(lease, trial)) => self.queued(lease, *trial, worker, storage),
             Some(Work::Abandoned(lease, trial)) if trial.identity().is_some() => {
                 self.abandoned(self.heart.hold(lease), *trial, storage)
@@ -251,6 +306,19 @@ impl Driver<'_> {
                 self.begun(lease, suggested, worker, storage)
             }
         }
+    }
+
+    /// Says for which trials of other processes it waits, whenever they are others.
+    fn tell_of_waiting(&self, storage: &mut dyn Storage) -> Result<(), SearchError> {
+        let elsewhere =
+            |trial: &&Trial| trial.state == State::Running && !trial.paused && !self.heart.holds(trial.number);
+        let trials: Vec<u64> = storage.trials(self.study)?.iter().filter(elsewhere).map(|trial| trial.number).collect();
+        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if *waiting != trials && !trials.is_empty() {
+            self.watcher.see(&Event::Waiting { trials: &trials, lease: self.lease });
+        }
+        *waiting = trials;
+        Ok(())
     }
 
     fn is_good_enough(&self, trials: &[Trial]) -> bool {
@@ -282,14 +350,20 @@ impl Driver<'_> {
     }
 
     /// What was set aside and came farthest, and of those the best, while too few trials are complete.
-    fn to_the_end(&self, worker: &str, storage: &mut dyn Storage) -> Result<Task<'_>, SearchError> {
+    fn to_the_end(&self, worker: &str, end: End, storage: &mut dyn Storage) -> Result<Task<'_>, SearchError> {
         let trials = storage.trials(self.study)?;
-        if self.history(trials).complete().count() >= self.complete_at_least {
-            return Ok(Task::End);
+        let complete = self.history(trials).complete().count();
+        if complete >= self.complete_at_least {
+            return Ok(self.ends(end));
         }
         let paused = |number: &u64| trials.iter().find(|trial| trial.number == *number && trial.paused);
         let Some(trial) = furthest(trials, self.objectives()).iter().find_map(paused).cloned() else {
-            return Ok(Task::End);
+            return match end {
+                End::Infeasible { attempts, reason } if complete == 0 => {
+                    Err(SearchError::NothingFits { attempts, reason })
+                }
+                end => Ok(self.ends(end)),
+            };
         };
         let number = trial.number;
         match storage.take_up(self.study, number, worker, self.lease)? {
@@ -366,45 +440,51 @@ impl Driver<'_> {
 
     /// What the next new trial would be, and its number; suggested before the trial exists, so that a space
     /// that is used up leaves no trial behind.
-    fn suggestion_ahead(&self, storage: &mut dyn Storage) -> Result<(Option<(Proposal, String)>, u64), SearchError> {
+    fn suggestion_ahead(&self, storage: &mut dyn Storage) -> Result<(Result<Suggested, End>, u64), SearchError> {
         let trials = storage.trials(self.study)?;
         let number = trials.last().map_or(0, |trial| trial.number + 1);
         if self.at_most.is_some_and(|most| number >= most) {
-            return Ok((None, number));
+            return Ok((Err(End::Trials), number));
         }
         Ok((self.suggest(trials, number)?, number))
     }
 
-    /// What the sampler wants trained as trial `number`, with what it saw; `None` when there is nothing more.
-    fn suggest(&self, trials: &[Trial], number: u64) -> Result<Option<(Proposal, String)>, SearchError> {
-        match self.proposals.next(self.history(trials), number) {
-            Ok(proposal) => Ok(Some((proposal, view(trials)))),
-            Err(NoCandidate::Exhausted) => Ok(None),
-            Err(NoCandidate::Invalid(message)) => Err(SearchError::InvalidSpace(message)),
-            // What was found counts, though nothing more was.
-            Err(NoCandidate::Infeasible { .. }) if self.history(trials).complete().next().is_some() => Ok(None),
-            Err(NoCandidate::Infeasible { attempts, reason }) => Err(SearchError::NothingFits { attempts, reason }),
+    /// What the sampler wants trained as trial `number`, or why there is nothing more. That is asked again only when
+    /// a trial has come or ended since: whoever waits for the last trainings asks ten times a second.
+    fn suggest(&self, trials: &[Trial], number: u64) -> Result<Result<Suggested, End>, SearchError> {
+        let known = [trials.len(), trials.iter().filter(|trial| trial.state.is_finished()).count()];
+        let mut nothing = self.shared.nothing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, end)) = nothing.as_ref().filter(|(before, _)| *before == known) {
+            return Ok(Err(end.clone()));
         }
+        let end = match self.proposals.next(self.history(trials), number) {
+            Ok(proposal) => return Ok(Ok((proposal, view(trials)))),
+            Err(NoCandidate::Invalid(message)) => return Err(SearchError::InvalidSpace(message)),
+            Err(NoCandidate::Exhausted) => End::Exhausted,
+            Err(NoCandidate::Infeasible { attempts, reason }) => End::Infeasible { attempts, reason },
+        };
+        *nothing = Some((known, end.clone()));
+        Ok(Err(end))
     }
 
     fn begun(
         &self,
         lease: Lease,
-        suggested: Option<(Proposal, String)>,
+        suggested: Option<Suggested>,
         worker: &str,
         storage: &mut dyn Storage,
     ) -> Result<Task<'_>, SearchError> {
         let held = self.heart.hold(lease);
         let number = held.lease.number;
         let suggested = match suggested {
-            Some(suggested) => Some(suggested),
+            Some(suggested) => Ok(suggested),
             None => {
                 let others: Vec<Trial> =
                     storage.trials(self.study)?.iter().filter(|trial| trial.number != number).cloned().collect();
                 self.suggest(&others, number)?
             }
         };
-        let Some((proposal, saw)) = suggested else {
+        let Ok((proposal, saw)) = suggested else {
             return Ok(Task::Reject(held, "nothing more in the space".into()));
         };
         self.describe(&held, &proposal, &saw, worker, false, storage)?;
@@ -562,11 +642,21 @@ impl Driver<'_> {
                 return self.fail(held, storage, &Fault::of_trial(FaultKind::Rubbish, message));
             }
         };
-        storage.finish(&held.lease, State::Complete, &values, &score.remarks)?;
+        let user = self.measured(score);
+        storage.finish(&held.lease, State::Complete, &values, &user)?;
         self.shared.failures.store(0, Ordering::Relaxed);
         let number = held.lease.number;
         self.watcher.see(&Event::Ended { number, state: State::Complete, values: &values, reused: None, reason: None });
         Ok(())
+    }
+
+    /// What is known of a trial beside its values: all that was measured and is no objective, and remarks.
+    fn measured(&self, score: &Score) -> Attributes {
+        let is_objective = |name: &str| self.objectives().iter().any(|objective| objective.name == name);
+        let others = score.values.iter().filter(|(name, _)| !is_objective(name) && !attributes::is_own(name));
+        let mut user: Attributes = others.map(|(name, value)| (name.clone(), json!(value))).collect();
+        user.extend(score.remarks.clone());
+        user
     }
 
     fn halted(

@@ -132,7 +132,7 @@ impl<'a> Evaluator<'a> {
     /// Ends the evaluator, which is in the middle of something unknown, and keeps its last lines.
     fn fault(&mut self, kind: FaultKind, message: String) -> Fault {
         let lines = self.process.take().map(|mut process| process.last_lines()).unwrap_or_default();
-        Fault { lines, ..Fault::of_trial(kind, message) }
+        complained(kind, message, lines)
     }
 
     fn listen(&mut self, audience: &dyn Audience) -> Result<Ending, Fault> {
@@ -144,11 +144,12 @@ impl<'a> Evaluator<'a> {
             };
             match answer {
                 Answer::Last(values) => {
-                    return match values.iter().find(|(_, value)| value.is_nan()) {
-                        Some((name, _)) => {
+                    return match values.iter().find(|(_, value)| !value.is_finite()) {
+                        Some((name, value)) => {
                             let lines = self.process.as_mut().map(Process::last_lines).unwrap_or_default();
-                            let fault = Fault::of_trial(FaultKind::Diverged, format!("the evaluator's {name} is NaN"));
-                            Err(Fault { lines, ..fault })
+                            let said = if value.is_nan() { "NaN" } else { "infinite" };
+                            let message = format!("the evaluator's {name} is {said}");
+                            Err(complained(FaultKind::Diverged, message, lines))
                         }
                         None => Ok(Ending::Scored(Score { values, ..Score::default() })),
                     };
@@ -245,6 +246,15 @@ impl Drop for Process {
     }
 }
 
+/// A fault whose cause is most often the last line of what was complained.
+fn complained(kind: FaultKind, message: String, lines: Vec<String>) -> Fault {
+    let message = match lines.iter().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!("{message}; its last line: {}", line.trim()),
+        None => message,
+    };
+    Fault { lines, ..Fault::of_trial(kind, message) }
+}
+
 fn failed_log(error: &std::io::Error) -> Fault {
     Fault::of_all(format!("cannot keep what the evaluator says in a temporary file: {error}"))
 }
@@ -274,30 +284,43 @@ fn read(line: &str, objective: &str) -> Result<Answer, String> {
     const WANTED: &str =
         "wanted {\"step\":k,\"value\":x}, {\"value\":x} or {\"values\":{…}}; print everything else to stderr";
     let object = parse(line).ok_or(WANTED)?;
-    let value = |value: &Value| match value {
-        Value::Null => Some(f64::NAN),
-        value => value.as_f64(),
+    let value = |value: &Value| match value.as_str() {
+        Some("NaN") => Some(f64::NAN),
+        Some("Infinity") => Some(f64::INFINITY),
+        Some("-Infinity") => Some(f64::NEG_INFINITY),
+        _ => value.as_f64(),
     };
     if let Some(step) = object.get("step") {
         let step = step.as_u64().ok_or("`step` must be a whole number from 0")?;
-        let value = object.get("value").and_then(value).ok_or("`value` must be a number")?;
+        let value = object.get("value").and_then(value).ok_or_else(|| not_a_number("value", object.get("value")))?;
         return Ok(Answer::Step(step, value));
     }
     if let Some(last) = object.get("value") {
-        let value = value(last).ok_or("`value` must be a number")?;
+        let value = value(last).ok_or_else(|| not_a_number("value", Some(last)))?;
         return Ok(Answer::Last(BTreeMap::from([(objective.to_owned(), value)])));
     }
     let values = object.get("values").and_then(Value::as_object).ok_or(WANTED)?;
     let number = |(name, last): (&String, &Value)| {
-        value(last).map(|value| (name.clone(), value)).ok_or_else(|| format!("`{name}` must be a number"))
+        value(last).map(|value| (name.clone(), value)).ok_or_else(|| not_a_number(name, Some(last)))
     };
     values.iter().map(number).collect::<Result<_, _>>().map(Answer::Last)
 }
 
-/// A JSON object; Python's `NaN` and `Infinity` are read as what they are not: null.
+fn not_a_number(name: &str, came: Option<&Value>) -> String {
+    match came {
+        None => format!("`{name}` is missing"),
+        Some(came) => format!("`{name}` must be a number, got {came}"),
+    }
+}
+
+/// A JSON object; Python's `NaN` and `Infinity`, which JSON does not have, are read as texts.
 fn parse(line: &str) -> Option<Map<String, Value>> {
     let parse = |text: &str| serde_json::from_str::<Map<String, Value>>(text).ok();
-    parse(line).or_else(|| parse(&line.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null")))
+    let quoted = || {
+        let marked = line.replace("-Infinity", "\u{1}").replace("Infinity", "\"Infinity\"").replace("NaN", "\"NaN\"");
+        marked.replace('\u{1}', "\"-Infinity\"")
+    };
+    parse(line).or_else(|| parse(&quoted()))
 }
 
 #[cfg(test)]
@@ -396,6 +419,7 @@ mod tests {
         assert_eq!(read(r#"{"step": 3, "value": 0.5}"#, "value"), Ok(Answer::Step(3, 0.5)));
         assert_eq!(read(r#"{"value": 1}"#, "recall"), last(&[("recall", 1.0)]));
         assert_eq!(read(r#"{"values": {"a": 1, "b": 2}}"#, "value"), last(&[("a", 1.0), ("b", 2.0)]));
+        assert_eq!(read(r#"{"values": {"a": -Infinity}}"#, "value"), last(&[("a", f64::NEG_INFINITY)]));
         assert!(matches!(read(r#"{"step": 1, "value": NaN}"#, "value"), Ok(Answer::Step(1, value)) if value.is_nan()));
         for (line, problem) in [
             ("", "wanted"),
@@ -404,6 +428,7 @@ mod tests {
             (r#"{"step": -1, "value": 1}"#, "whole number"),
             (r#"{"step": 1}"#, "`value`"),
             (r#"{"values": {"a": "b"}}"#, "`a`"),
+            (r#"{"value": null}"#, "got null"),
         ] {
             assert!(read(line, "value").unwrap_err().contains(problem), "{line}");
         }

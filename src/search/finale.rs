@@ -15,6 +15,39 @@ pub fn finalists(trials: &[Trial], objectives: &[Objective], count: usize) -> Ve
     complete.chain(furthest(trials, objectives)).take(count).collect()
 }
 
+/// How much the last step trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Networks.
+    pub finalists: usize,
+    /// Trainings of each.
+    pub seeds: u64,
+}
+
+impl Extent {
+    /// How long it takes, `jobs` trainings at a time that take `each` seconds.
+    pub fn seconds(self, jobs: usize, each: f64) -> f64 {
+        let trainings = self.finalists as u64 * self.seeds;
+        trainings.div_ceil(jobs.max(1) as u64) as f64 * each
+    }
+
+    /// As much of it as `left` seconds hold: fewer seeds and fewer networks, but two of each for as long as that is
+    /// possible, because one alone compares nothing. `None` when not even one training ends in time.
+    pub fn within(self, left: f64, jobs: usize, each: f64) -> Option<Self> {
+        let Self { finalists, seeds } = self;
+        let smaller = match (finalists, seeds) {
+            _ if finalists == 0 || seeds == 0 => return None,
+            _ if self.seconds(jobs, each) <= left => return Some(self),
+            (_, 3..) => Self { seeds: seeds - 1, ..self },
+            (3.., _) => Self { finalists: finalists - 1, ..self },
+            (_, 2) => Self { seeds: 1, ..self },
+            (2, _) => Self { finalists: 1, ..self },
+            _ => return None,
+        };
+        smaller.within(left, jobs, each)
+    }
+}
+
 /// What came of the last step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -62,12 +95,14 @@ impl Finalist {
 
 impl Outcome {
     /// Sums up the trials of the last step, each of which trained `finalist(number)`; `None` while no finalist
-    /// has all of its values.
+    /// has all of its values. Where it was stopped for the time, `seeds` are those that all finalists came to.
     pub fn of(trials: &[Trial], numbers: &[u64], objective: &Objective, seeds: u64) -> Option<Self> {
         let of_finalist = |(place, number): (usize, &u64)| {
             let own = trials.iter().filter(|trial| trial.number as usize % numbers.len() == place);
-            let own: Vec<&Trial> =
-                own.filter(|trial| trial.state == State::Complete && trial.values.len() == 1).collect();
+            let own: Vec<&Trial> = own
+                .take(seeds as usize)
+                .filter(|trial| trial.state == State::Complete && trial.values.len() == 1)
+                .collect();
             (own.len() as u64 == seeds).then(|| Finalist {
                 number: *number,
                 runs: own.iter().map(|trial| trial.number).collect(),
@@ -80,6 +115,12 @@ impl Outcome {
         let winner = finalists.first()?.values.clone();
         finalists.iter_mut().skip(1).for_each(|other| other.chance = welch(&winner, &other.values));
         Some(Self { finalists, test: Vec::new() })
+    }
+
+    /// The seeds that every one of `finalists` was trained with, to its end or until it failed.
+    pub fn whole_seeds(trials: &[Trial], finalists: usize) -> u64 {
+        let ended = trials.iter().take_while(|trial| trial.state.is_finished()).count();
+        (ended / finalists.max(1)) as u64
     }
 
     /// The best one.
@@ -148,6 +189,35 @@ mod tests {
             started: None,
             finished: None,
         }
+    }
+
+    #[test]
+    fn the_last_step_is_as_large_as_the_time_allows() {
+        let whole = Extent { finalists: 3, seeds: 3 };
+        let within = |left: f64, jobs| whole.within(left, jobs, 10.0).map(|extent| (extent.finalists, extent.seeds));
+        for (left, jobs, expected) in [
+            (90.0, 1, Some((3, 3))),
+            (89.0, 1, Some((3, 2))),
+            (50.0, 2, Some((3, 3))),
+            (40.0, 1, Some((2, 2))),
+            (39.0, 1, Some((2, 1))),
+            (19.0, 1, Some((1, 1))),
+            (9.0, 4, None),
+        ] {
+            assert_eq!(within(left, jobs), expected, "{left} s, {jobs} jobs");
+        }
+        assert_eq!(Extent { finalists: 0, seeds: 3 }.within(1e9, 1, 1.0), None);
+    }
+
+    #[test]
+    fn what_was_cut_off_is_compared_by_the_seeds_that_all_have() {
+        let objective = Objective { name: "accuracy".into(), direction: Direction::Maximize, known: false };
+        let mut trials: Vec<Trial> = [0.9, 0.8, 0.1, 0.7, 0.2].iter().zip(0..).map(|(v, n)| trial(n, *v)).collect();
+        trials[4].state = State::Running;
+        let seeds = Outcome::whole_seeds(&trials, 2);
+        let outcome = Outcome::of(&trials, &[7, 3], &objective, seeds).unwrap();
+        assert_eq!((seeds, outcome.winner().number, outcome.winner().values.clone()), (2, 3, vec![0.8, 0.7]));
+        assert_eq!(Outcome::whole_seeds(&trials[4..], 2), 0);
     }
 
     #[test]

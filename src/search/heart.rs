@@ -32,6 +32,11 @@ impl Heart {
         Held { heart: self, lease, lost }
     }
 
+    /// Whether this process holds a trial of this number.
+    pub(super) fn holds(&self, number: u64) -> bool {
+        self.leases().values().any(|(lease, _)| lease.number == number)
+    }
+
     /// Gives signs of life, `every` so often, until [`Self::end`]. A storage that cannot be reached for a while
     /// is tried again: the lease may last longer than its trouble.
     pub fn beat(&self, storage: &mut dyn Storage, every: Duration) {

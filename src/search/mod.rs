@@ -20,9 +20,9 @@ mod space;
 mod view;
 
 pub use checkpoints::{Keep, ranking, taken_over, trial_folder};
-pub use driver::{Driver, Event, SearchError, Shared, Watcher};
+pub use driver::{Driver, End, Event, SearchError, Shared, Watcher};
 pub use evaluator::{Evaluator, WriteModule};
-pub use finale::{Finalist, Outcome, SIGNIFICANCE, finalists};
+pub use finale::{Extent, Finalist, Outcome, SIGNIFICANCE, finalists};
 pub use heart::Heart;
 pub use identity::{hash, network_identity};
 pub use objectives::{objectives_text, parse_objectives, parse_until};

@@ -114,6 +114,11 @@ impl Retraining<'_> {
         number as usize % self.finalists.len()
     }
 
+    /// The seed that trial `number` trains with.
+    pub fn seed_of(&self, number: u64) -> u64 {
+        self.seed + 1 + number / self.finalists.len() as u64
+    }
+
     fn proposal(&self, place: usize, seed: u64) -> Proposal {
         let (number, mut proposal) = self.finalists[place].clone();
         if let Some(model) = &mut proposal.model {
@@ -141,8 +146,7 @@ impl Proposals for Retraining<'_> {
         if number >= self.len() {
             return Err(NoCandidate::Exhausted);
         }
-        let seed = self.seed + 1 + number / self.finalists.len() as u64;
-        Ok(self.proposal(self.finalist(number), seed))
+        Ok(self.proposal(self.finalist(number), self.seed_of(number)))
     }
 
     fn again(&self, draws: &Map<String, Value>, _: u64) -> Result<Proposal, Rejection> {

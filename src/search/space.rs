@@ -4,7 +4,7 @@ use super::identity::{network_identity, training_identity};
 use crate::{
     chance::Chance,
     network::Network,
-    numbers::short,
+    numbers::{short, three_digits},
     space::{Attempt, Budget, Replay, Sampler, Space},
     spec::{ModelSpec, SourceText, TrainSettings, emit},
 };
@@ -201,7 +201,7 @@ impl<'a> ModelSpace<'a> {
         if let Some(max) = self.limits.max_latency_ms {
             let latency = self.latency_ms(&computed, &network)?;
             if latency > max {
-                let reason = format!("a latency of {latency:.2} ms, and {max} ms are allowed");
+                let reason = format!("a latency of {} ms, and {max} ms are allowed", three_digits(latency));
                 return Err(Rejection::OverBudget { reason, excess: latency / max });
             }
         }

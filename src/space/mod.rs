@@ -188,6 +188,13 @@ impl Space {
         self.has_network() && draws == 0
     }
 
+    /// Whether everything in it stands: there is nothing to search.
+    pub fn draws_nothing(&self) -> bool {
+        let mut draws = 0;
+        self.parts.iter().for_each(|part| part.each_draw(&mut |_| draws += 1));
+        draws == 0
+    }
+
     /// What strides must come to, for images of that shape if it is not the space's own.
     fn goal(&self, input: Option<Shape>) -> Goal {
         match input.and_then(Shape::size) {

@@ -76,6 +76,8 @@ pub struct Survey {
     pub distinct: Option<usize>,
     /// Networks that meet the budget as well, if one was given.
     pub fits: Option<Count>,
+    /// Whether one that meets the budget was found, at random or on the way to the smallest.
+    pub fits_found: bool,
     /// Combinations that were tried.
     pub tried: usize,
     /// Whether those were all.
@@ -122,6 +124,7 @@ impl Surveyor<'_> {
                 specs: count_all(&space.parts),
                 distinct: None,
                 fits: None,
+                fits_found: false,
                 tried: 0,
                 all_tried: false,
                 extremes: None,
@@ -160,6 +163,7 @@ impl Surveyor<'_> {
             networks: networks_held,
             settings,
             distinct: all_tried.then(|| distinct(&tried, &own)),
+            fits_found: found.iter().any(|found| self.sampler.whole_budget().allows(&found.cost)),
             fits: has_budget.then(|| count(networks(&self.sampler.whole_budget()))),
             tried: tried.len(),
             all_tried,

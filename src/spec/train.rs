@@ -341,15 +341,16 @@ impl TrainSettings {
             ),
         ];
         let wrong = wrong.into_iter().filter(|(is_wrong, ..)| *is_wrong);
-        let wrong =
-            wrong.map(|(_, name, problem)| Error::new(Place::Argument(name.into()), format!("setting `{name}`: {problem}")));
+        let wrong = wrong
+            .map(|(_, name, problem)| Error::new(Place::Argument(name.into()), format!("setting `{name}`: {problem}")));
         let unused = settings.unfreeze_every.filter(|_| settings.freeze_until.is_none()).map(|_| {
             Error::new(
                 Place::Argument("unfreeze_every".into()),
                 "setting `unfreeze_every` is used only with freeze_until",
             )
         });
-        let errors: Vec<Error> = USED_ONLY_BY.iter().filter_map(ignored).chain(policy).chain(unused).chain(wrong).collect();
+        let errors: Vec<Error> =
+            USED_ONLY_BY.iter().filter_map(ignored).chain(policy).chain(unused).chain(wrong).collect();
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
     }
 

@@ -10,14 +10,23 @@ use std::{
     collections::BTreeMap,
     io::{IsTerminal, Write},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// Rows of the leaderboard.
 const ROWS: usize = 8;
 
+/// What a trial is called in what is said.
+pub(super) type Naming<'a> = &'a (dyn Fn(u64) -> String + Sync);
+
+/// Trials by their number, as everywhere.
+pub(super) fn by_number(number: u64) -> String {
+    format!("trial {number:>5}")
+}
+
 /// Shows what the workers of this process do.
-pub(super) struct Board {
+pub(super) struct Board<'a> {
+    naming: Naming<'a>,
     bar: Option<ProgressBar>,
     objectives: Vec<Objective>,
     began: Instant,
@@ -30,8 +39,8 @@ struct Standing {
     best: Vec<Row>,
     running: BTreeMap<u64, Running>,
     counts: BTreeMap<&'static str, usize>,
-    /// Of whole trainings, in seconds, and how many.
-    trained: (f64, usize),
+    /// Of whole trainings: the first objective's value so that less is better, and seconds; the best first.
+    trained: Vec<(f64, f64)>,
     /// When the search will stop for the time.
     deadline: Option<Instant>,
     step: String,
@@ -52,14 +61,14 @@ struct Running {
     costs: String,
 }
 
-impl Board {
-    pub(super) fn new(objectives: &[Objective], step: &str) -> Self {
+impl<'a> Board<'a> {
+    pub(super) fn new(objectives: &[Objective], step: &str, naming: Naming<'a>) -> Self {
         let bar = std::io::stderr().is_terminal().then(ProgressBar::no_length);
         if let (Some(bar), Ok(style)) = (&bar, ProgressStyle::with_template("{msg}")) {
             bar.set_style(style);
         }
         let state = Mutex::new(Standing { step: step.to_owned(), ..Standing::default() });
-        Self { bar, objectives: objectives.to_vec(), began: Instant::now(), state }
+        Self { naming, bar, objectives: objectives.to_vec(), began: Instant::now(), state }
     }
 
     /// Trials that ended before: they are on the board from the beginning.
@@ -67,7 +76,7 @@ impl Board {
         let mut state = self.state();
         for trial in trials.iter().filter(|trial| trial.state.is_finished()) {
             let reused = crate::search::attributes::reused(trial).is_some();
-            *state.counts.entry(word(trial.state, reused)).or_default() += 1;
+            *state.counts.entry(word(trial.state, reused, false)).or_default() += 1;
             if trial.state == State::Complete && !reused {
                 let cost = |name: &str| trial.costs().find(|(cost, _)| *cost == name).map(|(_, cost)| cost);
                 let row = Row {
@@ -75,6 +84,9 @@ impl Board {
                     values: trial.values.clone(),
                     costs: costs(cost("params"), cost("macs")),
                 };
+                if let Some(seconds) = trial.user.get("seconds").and_then(serde_json::Value::as_f64) {
+                    self.note_time(&mut state, &trial.values, seconds);
+                }
                 self.rank(&mut state, row);
             }
         }
@@ -84,10 +96,19 @@ impl Board {
         self.state().deadline = deadline;
     }
 
-    /// The mean time of a whole training so far.
-    pub(super) fn training_time(&self) -> Option<Duration> {
-        let (seconds, count) = self.state().trained;
-        (count > 0).then(|| Duration::from_secs_f64(seconds / count as f64))
+    /// The mean time of the whole trainings of the `count` best trials so far, in seconds.
+    pub(super) fn training_seconds(&self, count: usize) -> Option<f64> {
+        let state = self.state();
+        let best = &state.trained[..state.trained.len().min(count)];
+        let sum: f64 = best.iter().map(|(_, seconds)| seconds).sum();
+        (!best.is_empty()).then(|| sum / best.len() as f64)
+    }
+
+    fn note_time(&self, state: &mut Standing, values: &[f64], seconds: f64) {
+        let Some(value) = values.first() else { return };
+        let loss = self.objectives[0].direction.to_minimize(*value);
+        let place = state.trained.partition_point(|(before, _)| *before <= loss);
+        state.trained.insert(place, (loss, seconds));
     }
 
     /// Draws the board anew.
@@ -141,20 +162,21 @@ impl Board {
         });
         let mut text = format!("{}  {}  {}{left}\n", state.step, clock(seconds), counts.join(", "));
         for (rank, row) in state.best.iter().enumerate() {
-            text += &format!("{:>3}  trial {:<5} {}  {}\n", rank + 1, row.number, self.value(&row.values), row.costs);
+            let name = (self.naming)(row.number);
+            text += &format!("{:>3}  {name}  {}  {}\n", rank + 1, self.value(&row.values), row.costs);
         }
         for (number, running) in &state.running {
             let step = running.steps.map_or_else(String::new, |(step, value)| {
                 let of = running.of.map_or_else(String::new, |of| format!("/{of}"));
                 format!("  {step}{of}  {} {value:.4}", self.objectives[0].name)
             });
-            text += &format!("  …  trial {number:<5}{step}  {}\n", running.costs);
+            text += &format!("  …  {}{step}  {}\n", (self.naming)(*number), running.costs);
         }
         text
     }
 }
 
-impl Watcher for Board {
+impl Watcher for Board<'_> {
     fn see(&self, event: &Event<'_>) {
         let mut state = self.state();
         match *event {
@@ -175,15 +197,25 @@ impl Watcher for Board {
                 let at = running.and_then(|running| running.steps);
                 let at = at.map_or_else(String::new, |(step, value)| format!(" at {step} ({value:.4})"));
                 let why = if interrupted { "stopped" } else { "set aside" };
-                self.line(&format!("trial {number:>5}  {why}{at}"));
+                self.line(&format!("{}  {why}{at}", (self.naming)(number)));
+            }
+            Event::Waiting { trials, lease } => {
+                let numbers: Vec<String> = trials.iter().map(u64::to_string).collect();
+                self.line(&format!(
+                    "waiting for what other workers hold: trial {}; where a worker has died, that is seen {} s after its \
+                     last sign of life (--lease)",
+                    numbers.join(", "),
+                    lease.as_secs_f64()
+                ));
             }
             Event::Lost { number } => {
                 state.running.remove(&number);
-                self.line(&format!("trial {number:>5}  another worker took it over: this one was silent for too long"));
+                let name = (self.naming)(number);
+                self.line(&format!("{name}  another worker took it over: this one was silent for too long"));
             }
             Event::Ended { number, state: ended, values, reused, reason } => {
                 let running = state.running.remove(&number);
-                *state.counts.entry(word(ended, reused.is_some())).or_default() += 1;
+                *state.counts.entry(word(ended, reused.is_some(), false)).or_default() += 1;
                 let line = self.ended(&mut state, number, ended, values, reused, reason, running);
                 self.line(&line);
             }
@@ -193,7 +225,7 @@ impl Watcher for Board {
     }
 }
 
-impl Board {
+impl Board<'_> {
     #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
     fn ended(
         &self,
@@ -205,30 +237,32 @@ impl Board {
         reason: Option<&str>,
         running: Option<Running>,
     ) -> String {
+        let name = (self.naming)(number);
         if let Some(before) = reused {
-            return format!("trial {number:>5}  the same training as trial {before}: reused, {}", self.value(values));
+            return format!("{name}  the same training as trial {before}: reused, {}", self.value(values));
         }
         let costs = running.as_ref().map_or_else(String::new, |running| running.costs.clone());
         let seconds = running.as_ref().map_or(0.0, |running| running.began.elapsed().as_secs_f64());
         match ended {
             State::Complete => {
                 if running.is_some_and(|running| running.whole) {
-                    state.trained = (state.trained.0 + seconds, state.trained.1 + 1);
+                    self.note_time(state, values, seconds);
                 }
                 let row = Row { number, values: values.to_vec(), costs: costs.clone() };
                 let mark = if self.rank(state, row) { "  * best" } else { "" };
-                format!("trial {number:>5}  {}  {costs}  {seconds:.1} s{mark}", self.value(values))
+                format!("{name}  {}  {costs}  {seconds:.1} s{mark}", self.value(values))
             }
-            State::Pruned => format!("trial {number:>5}  stopped early, {}  {costs}", self.value(values)),
-            _ => format!("trial {number:>5}  failed: {}", reason.unwrap_or("it does not say why")),
+            State::Pruned => format!("{name}  stopped early, {}  {costs}", self.value(values)),
+            _ => format!("{name}  failed: {}", reason.unwrap_or("it does not say why")),
         }
     }
 }
 
 /// How results are counted for people.
-pub(super) fn word(state: State, reused: bool) -> &'static str {
+pub(super) fn word(state: State, reused: bool, paused: bool) -> &'static str {
     match state {
         _ if reused => "reused",
+        State::Running if paused => "paused",
         State::Complete => "complete",
         State::Pruned => "pruned",
         State::Fail => "failed",

@@ -9,7 +9,7 @@ use crate::{
         failure::{Failure, Kind},
         output::Output,
         space::read_space,
-        train::{ExecutorName, executor},
+        train::{ExecutorName, executor, quoted},
     },
     data::Source,
     network::Network,
@@ -20,6 +20,7 @@ use crate::{
     },
     space::{Budget, RandomDraw, Space},
     spec::{ModelSpec, SourceText, TrainSettings, is_set, yaml},
+    study,
     train::{OptimizerRule, RunConfig},
     weights::Weights,
 };
@@ -43,6 +44,8 @@ const SEARCHED: &str = "nasgen:search";
 const EXTENDED: &str = "nasgen:extended";
 /// System attribute of a study: what chose its trials last.
 const CHOSEN_BY: &str = "nasgen:sampler";
+/// System attribute of a study: what its networks might cost when it was searched last.
+const LIMITS: &str = "nasgen:limits";
 /// Draws that look for the first network of a space.
 const LOOKS: u64 = 1000;
 /// How long a latency is measured.
@@ -65,6 +68,9 @@ pub(super) struct Setup<'a> {
     pub(super) threads: usize,
 }
 
+/// A spec for the queue: its file, its text and what that says.
+pub(super) type Queued<'a> = (&'a Path, SourceText, ModelSpec);
+
 /// The study in its storage.
 pub(super) struct Opened {
     pub(super) id: i64,
@@ -84,6 +90,9 @@ impl<'a> Setup<'a> {
         let space = read_space(arguments.space.as_deref(), arguments.tune.as_ref(), blocks)?;
         let wrong = |flag: &'static str| move |problem: String| Failure::usage(format!("--{flag}: {problem}"));
         let external = arguments.evaluator.is_some();
+        if arguments.evaluator.as_ref().is_some_and(|command| command.trim().is_empty()) {
+            return Err(Failure::usage("--evaluator: wanted a command, such as \"python train.py\", got nothing"));
+        }
         let text = arguments.objective.as_deref().unwrap_or(if external { "value" } else { "accuracy" });
         let objectives = parse_objectives(text, external).map_err(wrong("objective"))?;
         let until = arguments.until.as_deref().map(|text| parse_until(text, &objectives)).transpose();
@@ -94,6 +103,12 @@ impl<'a> Setup<'a> {
                 "`{}` gives named values and no network: say what scores them with --evaluator COMMAND",
                 space.name
             )));
+        }
+        if space.draws_nothing() {
+            output.note(&format!(
+                "nothing is drawn in `{}`: it is one network, which is trained once; --tune searches its settings",
+                space.name
+            ));
         }
         let settings = effective(arguments, &objectives, &Map::new())?;
         device::open(&arguments.device)?;
@@ -242,6 +257,9 @@ impl<'a> Setup<'a> {
         let name = self.arguments.study.clone().unwrap_or_else(|| self.space.name.clone());
         let url = match &self.arguments.storage {
             Some(url) => url.clone(),
+            None if name.trim().is_empty() => {
+                return Err(Failure::usage("--study: wanted a name, got nothing"));
+            }
             None if name.contains(['/', '\\', ':']) || name.starts_with('.') => {
                 return Err(Failure::usage(format!(
                     "--study {name}: a name for a file has no / \\ : and no dot first"
@@ -249,7 +267,7 @@ impl<'a> Setup<'a> {
             }
             None => format!("studies/{name}.db"),
         };
-        let folder = folder(&url, &name);
+        let folder = study::folder(&url, &name);
         let mut storage = connect(&url)?;
         let description = self.description();
         let study = Study {
@@ -262,8 +280,10 @@ impl<'a> Setup<'a> {
         if !created {
             self.join(&mut *storage, id, &name, &description)?;
         }
+        self.note_limits(&mut *storage, id, &name, output)?;
         let chosen_by = json!(format!("{}, pruner {}", self.arguments.sampler, self.arguments.pruner));
         storage.set_study_attribute(id, true, CHOSEN_BY, &chosen_by)?;
+        storage.set_study_attribute(id, true, attributes::ABOUT, &self.about())?;
         let before = storage.trials(id)?.len();
         if !created {
             output.note(&format!("goes on with the study `{name}` in {url}, which has {before} trials"));
@@ -277,13 +297,67 @@ impl<'a> Setup<'a> {
         Ok(opened)
     }
 
+    /// What is searched and how, as pairs of words.
+    fn about(&self) -> Value {
+        let arguments = self.arguments;
+        let limits = self.limits_text();
+        let mut pairs = vec![("space", self.space.name.clone())];
+        match &arguments.evaluator {
+            Some(command) => pairs.push(("evaluator", command.clone())),
+            None => pairs.extend([("data", self.config.data.to_string()), ("epochs", self.epochs_text())]),
+        }
+        pairs.extend([
+            ("objective", objectives_text(&self.objectives)),
+            ("limits", if limits.is_empty() { "none".to_owned() } else { format!("at most {limits}") }),
+            ("sampler", arguments.sampler.clone()),
+            ("pruner", arguments.pruner.clone()),
+            ("seed", self.config.settings.seed.to_string()),
+            ("command", command_line()),
+        ]);
+        json!(pairs)
+    }
+
+    fn epochs_text(&self) -> String {
+        match is_drawn(self.arguments, &self.space, "epochs") {
+            true => "as drawn".to_owned(),
+            false => self.config.settings.epochs.to_string(),
+        }
+    }
+
+    /// Limits may change from one command to the next; then it is said, because trials of before may break them.
+    fn note_limits(&self, storage: &mut dyn Storage, id: i64, name: &str, output: &Output) -> Result<(), Failure> {
+        let limits = self.limits_text();
+        let study = storage.study(name)?.map(|(_, study)| study);
+        let before = study.as_ref().and_then(|study| study.system.get(LIMITS)).and_then(Value::as_str);
+        if let Some(before) = before.filter(|before| *before != limits) {
+            let or_none = |limits: &str| if limits.is_empty() { "none".to_owned() } else { limits.to_owned() };
+            output.note(&format!(
+                "limits are now {}, and were {}: what was tried before stays as it is",
+                or_none(&limits),
+                or_none(before)
+            ));
+        }
+        Ok(storage.set_study_attribute(id, true, LIMITS, &json!(limits))?)
+    }
+
+    /// What a network may cost at most, for people.
+    fn limits_text(&self) -> String {
+        let limits = [
+            self.arguments.max_params.map(|max| format!("{} parameters", grouped(max))),
+            self.arguments.max_macs.map(|max| format!("{} MACs", short(max))),
+            self.arguments.max_latency.map(|max| format!("{max} ms")),
+        ];
+        limits.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether the study that is there is this search.
     fn join(&self, storage: &mut dyn Storage, id: i64, name: &str, description: &Value) -> Result<(), Failure> {
         let Some((_, study)) = storage.study(name)? else { return Ok(()) };
         let directions = |objectives: &[Objective]| objectives.iter().map(|one| one.direction).collect::<Vec<_>>();
         if directions(&study.objectives) != directions(&self.objectives) {
             return Err(Failure::usage(format!(
-                "the study `{name}` makes {} better, not {}; choose another name with --study",
+                "the study `{name}` makes {0} better, not {1}; go on with --objective {0}, or choose another name with \
+                 --study",
                 objectives_text(&study.objectives),
                 objectives_text(&self.objectives),
             )));
@@ -309,20 +383,28 @@ impl<'a> Setup<'a> {
         Err(Failure::usage(format!("the study `{name}` is another search:\n{}\n{advice}", lines.join("\n"))))
     }
 
-    /// Puts the specs of `--enqueue` into the queue, each once.
-    pub(super) fn enqueue(&self, opened: &Opened, output: &Output) -> Result<(), Failure> {
-        if self.arguments.enqueue.is_empty() {
+    /// The specs of `--enqueue`, all read before the first of them is put into the queue.
+    pub(super) fn queue(&self) -> Result<Vec<Queued<'a>>, Failure> {
+        let read = |path: &'a PathBuf| {
+            let source = SourceText::read(path)?;
+            let spec = ModelSpec::parse(&source, self.space.blocks())?;
+            Ok((path.as_path(), source, spec))
+        };
+        self.arguments.enqueue.iter().map(read).collect()
+    }
+
+    /// Puts specs into the queue, each once.
+    pub(super) fn enqueue(&self, queue: &[Queued<'_>], opened: &Opened, output: &Output) -> Result<(), Failure> {
+        if queue.is_empty() {
             return Ok(());
         }
         let mut storage = connect(&opened.url)?;
-        for path in &self.arguments.enqueue {
-            let source = SourceText::read(path)?;
+        for (path, source, spec) in queue {
             let mark = json!(hash(&source.text));
             if storage.trials(opened.id)?.iter().any(|trial| trial.user.get(ENQUEUED) == Some(&mark)) {
                 output.note(&format!("{} was in the queue before", path.display()));
                 continue;
             }
-            let spec = ModelSpec::parse(&source, self.space.blocks())?;
             let mut user = Attributes::from([(ENQUEUED.to_owned(), mark)]);
             let drawn = spec.sample.as_ref().filter(|sample| sample["space"] == json!(self.space.name));
             let draws = drawn.and_then(|sample| sample["draws"].as_object());
@@ -345,15 +427,13 @@ impl<'a> Setup<'a> {
     }
 
     pub(super) fn headline(&self, opened: &Opened) -> String {
-        let limits = [
-            self.arguments.max_params.map(|max| format!("{} parameters", grouped(max))),
-            self.arguments.max_macs.map(|max| format!("{} MACs", short(max))),
-            self.arguments.max_latency.map(|max| format!("{max} ms")),
-        ];
-        let limits: Vec<String> = limits.into_iter().flatten().collect();
-        let limits = if limits.is_empty() { String::new() } else { format!(", at most {}", limits.join(", ")) };
+        let limits = self.limits_text();
+        let limits = if limits.is_empty() { limits } else { format!(", at most {limits}") };
         let scored = match (&self.arguments.evaluator, &self.config.settings) {
             (Some(command), _) => format!("`{command}`"),
+            (None, _) if is_drawn(self.arguments, &self.space, "epochs") => {
+                format!("as many epochs as are drawn on {}", self.config.data)
+            }
             (None, settings) => format!("{} epochs on {}", settings.epochs, self.config.data),
         };
         format!(
@@ -392,15 +472,14 @@ fn effective(
 fn refuse_drawn_settings(arguments: &Arguments, space: &Space) -> Result<(), Failure> {
     let flags = arguments.settings.given().map(|(name, _)| name.to_owned());
     let sets = arguments.sets.iter().filter_map(|set| Some(set.split_once('=')?.0.trim().to_owned()));
-    let tree = yaml::parse(&space.source().text).ok();
-    let train = tree.as_ref().and_then(|tree| tree.get("train"));
-    let tuned = arguments.tune.as_ref().map(|tuning| tuning.sets()).unwrap_or_default();
-    let is_drawn = |name: &str| {
-        let in_space = train.and_then(|train| train.get(name)).and_then(|value| value.as_map());
-        in_space.is_some_and(is_set) || tuned.contains_key(name)
-    };
     for name in flags.chain(sets) {
-        if is_drawn(&name) {
+        if !space.has_network() && name != "seed" {
+            return Err(Failure::usage(format!(
+                "`{name}` is a setting of trainings, and `{}` gives named values: its evaluator decides",
+                space.name
+            )));
+        }
+        if is_drawn(arguments, space, &name) {
             return Err(Failure::usage(format!("`{name}` is drawn from the space, and with a flag it would be fixed")));
         }
         if name == "metric" && arguments.evaluator.is_none() {
@@ -414,7 +493,25 @@ fn refuse_drawn_settings(arguments: &Arguments, space: &Space) -> Result<(), Fai
     Ok(())
 }
 
-/// `tpe:startup=20,group=false`: a name and its settings.
+/// The command as it was given, without the password of a database.
+fn command_line() -> String {
+    let word = |word: String| match word.split_once("://") {
+        Some((scheme, rest)) if rest.contains('@') => format!("{scheme}://…"),
+        _ => quoted(&word),
+    };
+    let words = std::env::args_os().skip(1).map(|argument| word(argument.to_string_lossy().into_owned()));
+    ["nasgen".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether the space, or `--tune`, draws this setting.
+fn is_drawn(arguments: &Arguments, space: &Space, name: &str) -> bool {
+    let tree = yaml::parse(&space.source().text).ok();
+    let train = tree.as_ref().and_then(|tree| tree.get("train"));
+    let in_space = train.and_then(|train| train.get(name)).and_then(|value| value.as_map());
+    in_space.is_some_and(is_set) || arguments.tune.as_ref().is_some_and(|tuning| tuning.sets().contains_key(name))
+}
+
+/// `tpe:n_startup_trials=20,group=false`: a name and its settings.
 fn named(text: &str) -> Result<(&str, Map<String, Value>), String> {
     let (name, settings) = text.split_once(':').unwrap_or((text, ""));
     let setting = |pair: &str| {
@@ -425,20 +522,6 @@ fn named(text: &str) -> Result<(&str, Map<String, Value>), String> {
     };
     let settings = settings.split(',').filter(|pair| !pair.trim().is_empty()).map(setting);
     Ok((name, settings.collect::<Result<_, String>>()?))
-}
-
-/// Where a study's files are: beside its database, or in `studies`.
-fn folder(url: &str, name: &str) -> PathBuf {
-    let file = match url.split_once("://") {
-        None => Some(url),
-        Some((scheme, rest)) if scheme.starts_with("sqlite") => rest.strip_prefix('/'),
-        Some(_) => None,
-    };
-    match file.map(Path::new) {
-        Some(file) if file.file_stem().is_some_and(|stem| stem == name) => file.with_extension(""),
-        Some(file) => file.with_extension("").join(name),
-        None => Path::new("studies").join(name),
-    }
 }
 
 fn said(difference: &crate::search::Difference) -> String {
@@ -455,22 +538,13 @@ mod tests {
 
     #[test]
     fn a_name_may_have_settings() {
-        let (name, settings) = named("tpe:startup=20, group=false,kind=x").unwrap();
-        assert_eq!((name, Value::Object(settings)), ("tpe", json!({"startup": 20, "group": false, "kind": "x"})));
+        let (name, settings) = named("tpe:n_startup_trials=20, group=false,kind=x").unwrap();
+        assert_eq!(
+            (name, Value::Object(settings)),
+            ("tpe", json!({"n_startup_trials": 20, "group": false, "kind": "x"}))
+        );
         assert_eq!(named("auto").unwrap(), ("auto", Map::new()));
         assert!(named("tpe:20").unwrap_err().contains("KEY=VALUE"));
-    }
-
-    #[test]
-    fn files_of_a_study_are_beside_its_database() {
-        for (url, path) in [
-            ("studies/cells.db", "studies/cells"),
-            ("sqlite:///a/b.db", "a/b/cells"),
-            ("sqlite:////root/cells.db", "/root/cells"),
-            ("postgresql://u:p@host/db", "studies/cells"),
-        ] {
-            assert_eq!(folder(url, "cells"), Path::new(path), "{url}");
-        }
     }
 
     #[test]

@@ -139,8 +139,14 @@ pub struct Coordinate {
 /// value that is not finite is absent.
 pub fn parallel(title: &str, coordinates: &[Coordinate], rows: &[Vec<f64>], highlighted: &[bool]) -> Markup {
     const STEP: f64 = 92.0;
-    let size = [LEFT + STEP * coordinates.len().max(2) as f64, 260.0];
-    let (top, bottom) = (34.0, size[1] - 22.0);
+    // Names stand aslant over their axes, so that long ones do not meet: of a letter's width so much is height.
+    const LETTER: f64 = 6.4;
+    const SLANT: f64 = 30.0;
+    let longest = coordinates.iter().map(|coordinate| coordinate.name.chars().count()).max().unwrap_or(0) as f64;
+    let (rise, reach) = (SLANT.to_radians().sin() * LETTER * longest, SLANT.to_radians().cos() * LETTER * longest);
+    let top = 34.0 + rise;
+    let size = [LEFT + STEP * (coordinates.len().max(2) - 1) as f64 + reach.max(STEP), top + 226.0];
+    let bottom = size[1] - 22.0;
     let x = |index: usize| LEFT / 2.0 + 20.0 + STEP * index as f64;
     let scales: Vec<Option<Scale>> = coordinates
         .iter()
@@ -171,7 +177,7 @@ pub fn parallel(title: &str, coordinates: &[Coordinate], rows: &[Vec<f64>], high
         }
         @for (index, (coordinate, scale)) in coordinates.iter().zip(&scales).enumerate() {
             line class="axis" x1=(at(x(index))) x2=(at(x(index))) y1=(at(top)) y2=(at(bottom)) {}
-            text x=(at(x(index))) y="14" text-anchor="middle" { (coordinate.name) }
+            text transform=(format!("translate({} {}) rotate(-{SLANT})", at(x(index)), at(top - 20.0))) { (coordinate.name) }
             @if let Some(scale) = scale {
                 @if coordinate.names.is_empty() {
                     @for (value, y) in [(scale.high, top - 4.0), (scale.low, bottom + 14.0)] {
@@ -371,9 +377,19 @@ impl Scale {
 
     /// Round values on the scale, with their names.
     fn ticks(&self) -> Vec<(f64, String)> {
-        let values = if self.log { log_ticks(self.low, self.high) } else { ticks(self.low, self.high) };
-        let shown = values.into_iter().filter(|value| !self.whole || value.fract().abs() < 1e-9);
-        shown.map(|value| (value, number(value))).collect()
+        let even = || ticks(self.low, self.high);
+        // Within one power of ten there may be no round factor.
+        let factors = self.log.then(|| log_ticks(self.low, self.high)).filter(|ticks| ticks.len() > 1);
+        let mut values = factors.unwrap_or_else(even);
+        values.retain(|value| !self.whole || value.fract().abs() < 1e-9);
+        let names: Vec<String> = values.iter().map(|value| number(*value)).collect();
+        if names.windows(2).all(|pair| pair[0] != pair[1]) {
+            return values.into_iter().zip(names).collect();
+        }
+        // As many digits as tell neighbours apart.
+        let nearest = values.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+        let decimals = (-nearest.log10().floor()).clamp(0.0, 12.0) as usize;
+        values.into_iter().map(|value| (value, format!("{value:.decimals$}"))).collect()
     }
 }
 
@@ -476,6 +492,18 @@ mod tests {
         assert_eq!(ticks(1.0, 30.0), [10.0, 20.0, 30.0]);
         assert_eq!(log_ticks(1e-4, 1e-1), [1e-4, 1e-3, 1e-2, 1e-1]);
         assert_eq!(log_ticks(2e5, 9e5), [2e5, 5e5]);
+    }
+
+    #[test]
+    fn narrow_ranges_have_ticks_that_differ() {
+        let names = |low: f64, high: f64, log: bool| -> Vec<String> {
+            let scale = Scale::of([low, high].into_iter(), log, [0.0, 100.0]).unwrap();
+            scale.ticks().into_iter().map(|(_, name)| name).collect()
+        };
+        assert_eq!(names(1.0986, 1.0994, false), ["1.0986", "1.0988", "1.0990", "1.0992", "1.0994"]);
+        assert_eq!(names(1.2, 1.8, true), ["1.2", "1.4", "1.6", "1.8"]);
+        assert_eq!(names(1.0, 1000.0, true), ["1", "10", "100", "1000"]);
+        assert_eq!(names(0.0, 4.0, false), ["0", "1", "2", "3", "4"]);
     }
 
     #[test]

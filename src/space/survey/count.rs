@@ -105,7 +105,9 @@ fn wilson(hits: f64, tries: f64) -> [f64; 2] {
     let share = hits / tries;
     let centre = share + Z * Z / (2.0 * tries);
     let half = Z * (share * (1.0 - share) / tries + Z * Z / (4.0 * tries * tries)).sqrt();
-    [-1.0, 1.0].map(|side| ((centre + side * half) / (1.0 + Z * Z / tries)).clamp(0.0, 1.0))
+    let bound = |side: f64| ((centre + side * half) / (1.0 + Z * Z / tries)).clamp(0.0, 1.0);
+    // At the ends rounding would leave a trace.
+    [if hits == 0.0 { 0.0 } else { bound(-1.0) }, if hits == tries { 1.0 } else { bound(1.0) }]
 }
 
 #[cfg(test)]
@@ -117,6 +119,8 @@ mod tests {
     fn intervals_are_wilsons() {
         let [low, high] = wilson(81.0, 263.0);
         assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
-        assert_eq!(wilson(0.0, 20.0)[0], 0.0);
+        for tries in [20.0, 1000.0] {
+            assert_eq!((wilson(0.0, tries)[0], wilson(tries, tries)[1]), (0.0, 1.0));
+        }
     }
 }
