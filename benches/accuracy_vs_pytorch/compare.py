@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Of different kinds: plain convolutions, mobile blocks with gates, cells of a search space.
-NETWORKS = ["squeezenet", "mobilenetv3_small", "sampled_small"]
+NETWORKS = ["lenet", "mobilenetv3_small", "sampled_small"]
 
 
 def run(*command):
