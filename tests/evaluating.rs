@@ -163,3 +163,16 @@ fn what_cannot_be_evaluated_or_predicted_says_why() {
     let predicted = json_of(here, "predict a text.png photos/val/green/val0.png");
     assert_eq!((predicted["images"].as_array().unwrap().len(), predicted["skipped"].as_array().unwrap().len()), (1, 1));
 }
+
+#[test]
+fn images_that_a_network_has_learnt_from_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::write(here.join("cfg.yml"), SPEC).unwrap();
+    write_photos(&here.join("photos"), false);
+    json_of(here, "train cfg.yml --data photos --epochs 1 --kfold 2 --run cv");
+    let said = |arguments: &str| nasgen(here, arguments).2;
+    assert!(said("eval cv").contains("name its folds, which are one classifier together: cv/fold-*"));
+    assert!(said("eval cv/fold-1 --split train").contains("note: cv/fold-1 learnt from "));
+    assert!(!said("eval cv/fold-1").contains("learnt from"));
+}
