@@ -8,7 +8,7 @@ use nasgen::{
 use serde_json::Value;
 use std::{fs, path::Path};
 
-const SPEC: &str = "\
+pub(crate) const SPEC: &str = "\
 input_size: [16, 16]
 backbone:
   - [1, Conv, [8, 3, 2]]
@@ -17,7 +17,8 @@ backbone:
   - [1, Linear, [10]]
 ";
 
-fn folder(spec: &str) -> tempfile::TempDir {
+/// A folder with a spec in it, cfg.yml.
+pub(crate) fn folder(spec: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("cfg.yml"), spec).unwrap();
     folder

@@ -1,26 +1,14 @@
 //! Where settings come from, and what is said of those that cannot be.
 
-use crate::program::nasgen;
+use crate::{
+    planning::{SPEC, folder},
+    program::nasgen,
+};
 use std::{
     fs,
     path::Path,
     process::{Command, Output},
 };
-
-const SPEC: &str = "\
-input_size: [8, 8]
-backbone:
-  - [1, Conv, [8, 3, 2]]
-  - [1, GlobalAvgPool, []]
-  - [1, Flatten, []]
-  - [1, Linear, [10]]
-";
-
-fn folder(spec: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("cfg.yml"), spec).unwrap();
-    folder
-}
 
 fn train(folder: &Path, arguments: &str) -> String {
     let epochs = if arguments.contains("--epochs") { "" } else { "--epochs 1" };
@@ -79,7 +67,7 @@ fn what_would_teach_nothing_is_refused() {
         ("--clip 0", "null for no limit"),
         ("--schedule multistep", "such as 15,25"),
         ("--schedule multistep --milestones 1,2", "behind the last one"),
-        ("--crop 8", "moved out of sight"),
+        ("--crop 16", "moved out of sight"),
         ("--subset 1.5", "a share such as 10%"),
         ("--augment [trivial", "not closed"),
         ("--lr-find --lr 3", "--lr cannot be given"),
@@ -99,6 +87,9 @@ fn the_next_command_keeps_what_was_set() {
     let next = found.lines().find(|line| line.starts_with("next:")).unwrap();
     assert!(next.contains("nasgen train cfg.yml --subset 100 --batch 16"), "{next}");
     assert!(next.contains("--optimizer adamw --val 0.2 --lr ") && !next.contains("found"), "{next}");
+
+    // Weights that do not move guess, and it is said.
+    assert!(train(here, "--run guess --lr 1e-30").contains("hint:   hardly better than guessing"));
 
     // A link to the last run among runs, whatever it is called.
     train(here, "--run runs/first");

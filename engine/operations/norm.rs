@@ -305,7 +305,8 @@ fn squares_of<A: Arithmetic, const WIDE: usize, const TURNS: usize>(
     WIDE
 }
 
-/// As [`squares_of`], of gradients before the activation and of these times the distance from the mean.
+/// As [`squares_of`], whose loops it repeats because the compiler does not vectorise what stands in a closure: of
+/// gradients before the activation and of these times the distance from the mean.
 #[inline(always)]
 fn moments_of<A: Arithmetic, C: Curve, const WIDE: usize, const TURNS: usize>(
     curve: C,
