@@ -13,6 +13,8 @@ pub(crate) struct Ladder {
     pub(crate) bootstrap_count: usize,
     /// Whether those that do not climb on are set aside and may climb later.
     pub(crate) promotion: bool,
+    /// The last step of a whole training, where it is known: nothing is judged there or later.
+    pub(crate) last: Option<u64>,
 }
 
 /// A trial on a rung: what it reached there, less being better, with the exact costs that are objectives.
@@ -22,9 +24,10 @@ struct Standing {
 }
 
 impl Ladder {
-    /// The step of rung `rung`, from 0.
+    /// The step of rung `rung`, from 0; none is as far as the last step.
     fn step(&self, rung: u32) -> u64 {
-        self.first.saturating_mul(self.reduction_factor.saturating_pow(rung))
+        let step = self.first.saturating_mul(self.reduction_factor.saturating_pow(rung));
+        if self.last.is_some_and(|last| step >= last) { u64::MAX } else { step }
     }
 
     /// What becomes of `trial` after its last report, among the trials that `competes` says.

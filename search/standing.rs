@@ -146,19 +146,63 @@ pub(crate) fn final_losses(history: History<'_>, trials: &[&Trial]) -> Vec<(Vec<
     trials.iter().map(of).collect()
 }
 
-/// What a trial would have come to if it went on as the complete ones that stood like it at its last step; its last
-/// report itself while there are none.
+/// What a trial would have come to if it went on as the complete ones that stood like it at its last step: between two
+/// of these in proportion, beyond them by as much as it was beyond them then. Its last report itself while there
+/// are none. So of two that were stopped at the same step the better one stays the better one.
 fn expected_final(history: History<'_>, trial: &Trial, complete: &[&Trial]) -> Option<f64> {
     let loss = |value: f64| history.objectives[0].direction.to_minimize(value);
     let &(step, value) = trial.reports.iter().rfind(|(_, value)| value.is_finite())?;
-    let at_step = |other: &&&Trial| other.report_at(step).is_some_and(f64::is_finite);
-    let compared: Vec<&Trial> = complete.iter().filter(at_step).copied().collect();
-    if compared.is_empty() {
-        return Some(loss(value));
+    let own = loss(value);
+    let compared = complete.iter().filter_map(|other| {
+        let then = other.report_at(step).filter(|value| value.is_finite())?;
+        Some((loss(then), history.losses(other)[0]))
+    });
+    let (mut then, mut finally): (Vec<f64>, Vec<f64>) = compared.unzip();
+    then.sort_by(f64::total_cmp);
+    finally.sort_by(f64::total_cmp);
+    let better = then.partition_point(|other| *other < own);
+    Some(match (better.checked_sub(1), then.get(better)) {
+        (None, None) => own,
+        (None, Some(next)) => finally[0] + (own - next),
+        (Some(last), None) => finally[last] + (own - then[last]),
+        (Some(before), Some(next)) => {
+            let part = (own - then[before]) / (next - then[before]);
+            finally[before] + part * (finally[better] - finally[before])
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Direction, Objective, fixtures::empty_trial};
+
+    #[test]
+    fn what_was_stopped_early_is_expected_where_it_stood() {
+        let objectives = [Objective { name: "accuracy".into(), direction: Direction::Maximize, known: false }];
+        let trial = |number: u64, state: State, reports: &[f64]| {
+            let mut trial = empty_trial(number, state);
+            trial.reports = (1..).zip(reports.iter().copied()).collect();
+            trial.values =
+                if state == State::Complete { reports.last().copied().into_iter().collect() } else { vec![] };
+            trial
+        };
+        let trials = [
+            trial(0, State::Complete, &[0.3, 0.6]),
+            trial(1, State::Complete, &[0.4, 0.8]),
+            trial(2, State::Pruned, &[0.35]),
+            trial(3, State::Pruned, &[0.2]),
+            trial(4, State::Pruned, &[0.1]),
+            trial(5, State::Pruned, &[0.5]),
+            trial(6, State::Pruned, &[0.4]),
+        ];
+        let history = History { study: "s", objectives: &objectives, trials: &trials };
+        let all: Vec<&Trial> = trials.iter().collect();
+        let accuracies: Vec<f64> = final_losses(history, &all).into_iter().map(|(losses, _)| -losses[0]).collect();
+        for (accuracy, expected) in accuracies.iter().zip([0.6, 0.8, 0.7, 0.5, 0.4, 0.9, 0.8]) {
+            assert!((accuracy - expected).abs() < 1e-12, "{accuracies:?}");
+        }
+        let unfinished = final_losses(history, &all[2..3]);
+        assert_eq!(unfinished[0].0, [-0.35], "nothing to compare with");
     }
-    let better =
-        compared.iter().filter(|other| other.report_at(step).is_some_and(|own| loss(own) < loss(value))).count();
-    let mut finals: Vec<f64> = compared.iter().map(|other| history.losses(other)[0]).collect();
-    finals.sort_by(f64::total_cmp);
-    Some(finals[better.min(finals.len() - 1)])
 }

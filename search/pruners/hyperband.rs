@@ -109,7 +109,7 @@ impl Hyperband {
     fn ladder(&self, bracket: usize) -> Ladder {
         let HyperbandSettings { min_resource, reduction_factor, bootstrap_count, promotion, .. } = self.settings;
         let first = min_resource.saturating_mul(reduction_factor.saturating_pow(bracket as u32));
-        Ladder { first, reduction_factor, bootstrap_count, promotion }
+        Ladder { first, reduction_factor, bootstrap_count, promotion, last: None }
     }
 }
 

@@ -95,9 +95,11 @@ pub(super) struct Arguments {
     /// as in tpe or tpe:n_startup_trials=20.
     #[arg(long, value_name = "NAME[:KEY=VALUE,…]", default_value = setup::SAMPLER, help_heading = "How it is searched")]
     sampler: String,
-    /// What stops trials early, perhaps with settings: none, median, asha, hyperband, threshold or patient.
-    #[arg(long, value_name = "NAME[:KEY=VALUE,…]", default_value = "none", help_heading = "How it is searched")]
-    pruner: String,
+    /// What stops trials early, perhaps with settings: none, median, asha, hyperband, threshold or patient
+    /// [default: asha, which sets trials aside after a sixteenth and a quarter of their epochs unless they are among
+    /// the best quarter there, and takes them up again when they are; with --evaluator none].
+    #[arg(long, value_name = "NAME[:KEY=VALUE,…]", help_heading = "How it is searched")]
+    pruner: Option<String>,
     /// Trainings at a time, each with its share of the processor's cores [default: one for each core; with
     /// --evaluator 1].
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "How it is searched")]

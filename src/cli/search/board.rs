@@ -30,6 +30,8 @@ pub(super) struct Board<'a> {
     bar: Option<ProgressBar>,
     objectives: Vec<Objective>,
     began: Instant,
+    /// Steps of a trial, where they are not its epochs.
+    folds: Option<usize>,
     state: Mutex<Standing>,
 }
 
@@ -39,8 +41,8 @@ struct Standing {
     best: Vec<Row>,
     running: BTreeMap<u64, Running>,
     counts: BTreeMap<&'static str, usize>,
-    /// Of whole trainings: the first objective's value so that less is better, and seconds; the best first.
-    trained: Vec<(f64, f64)>,
+    /// By number of the trial.
+    paces: BTreeMap<u64, Pace>,
     /// When the search will stop for the time.
     deadline: Option<Instant>,
     step: String,
@@ -52,23 +54,41 @@ struct Row {
     costs: String,
 }
 
+/// How fast a training goes.
+struct Pace {
+    /// The part of it that is done.
+    share: f64,
+    /// Its last value of the first objective, so that less is better.
+    loss: f64,
+    /// What all of it takes, at the pace of its last steps.
+    seconds: f64,
+}
+
 struct Running {
     began: Instant,
-    /// Whether it began here and now, so that its time is that of a whole training.
-    whole: bool,
+    /// The step after which it went on here.
+    after: u64,
     steps: Option<(u64, f64)>,
     of: Option<usize>,
     costs: String,
 }
 
+impl Running {
+    fn pace(&self, step: u64, loss: f64) -> Option<Pace> {
+        let of = self.of? as f64;
+        let here = step.checked_sub(self.after).filter(|steps| *steps > 0)?;
+        Some(Pace { share: step as f64 / of, loss, seconds: self.began.elapsed().as_secs_f64() / here as f64 * of })
+    }
+}
+
 impl<'a> Board<'a> {
-    pub(super) fn new(objectives: &[Objective], step: &str, naming: Naming<'a>) -> Self {
+    pub(super) fn new(objectives: &[Objective], step: &str, folds: Option<usize>, naming: Naming<'a>) -> Self {
         let bar = std::io::stderr().is_terminal().then(ProgressBar::no_length);
         if let (Some(bar), Ok(style)) = (&bar, ProgressStyle::with_template("{msg}")) {
             bar.set_style(style);
         }
         let state = Mutex::new(Standing { step: step.to_owned(), ..Standing::default() });
-        Self { naming, bar, objectives: objectives.to_vec(), began: Instant::now(), state }
+        Self { naming, bar, objectives: objectives.to_vec(), began: Instant::now(), folds, state }
     }
 
     /// Trials that ended before: they are on the board from the beginning.
@@ -85,7 +105,8 @@ impl<'a> Board<'a> {
                     costs: costs(cost("params"), cost("macs")),
                 };
                 if let Some(seconds) = trial.user.get("seconds").and_then(serde_json::Value::as_f64) {
-                    self.note_time(&mut state, &trial.values, seconds);
+                    let loss = self.objectives[0].direction.to_minimize(trial.values[0]);
+                    state.paces.insert(trial.number, Pace { share: 1.0, loss, seconds });
                 }
                 self.rank(&mut state, row);
             }
@@ -96,19 +117,15 @@ impl<'a> Board<'a> {
         self.state().deadline = deadline;
     }
 
-    /// The mean time of the whole trainings of the `count` best trials so far, in seconds.
+    /// The mean time, in seconds, that whole trainings take of the `count` trials that came farthest so far, the
+    /// best of them first. `None` before the first report.
     pub(super) fn training_seconds(&self, count: usize) -> Option<f64> {
         let state = self.state();
-        let best = &state.trained[..state.trained.len().min(count)];
-        let sum: f64 = best.iter().map(|(_, seconds)| seconds).sum();
-        (!best.is_empty()).then(|| sum / best.len() as f64)
-    }
-
-    fn note_time(&self, state: &mut Standing, values: &[f64], seconds: f64) {
-        let Some(value) = values.first() else { return };
-        let loss = self.objectives[0].direction.to_minimize(*value);
-        let place = state.trained.partition_point(|(before, _)| *before <= loss);
-        state.trained.insert(place, (loss, seconds));
+        let mut paces: Vec<&Pace> = state.paces.values().collect();
+        paces.sort_by(|one, other| other.share.total_cmp(&one.share).then(one.loss.total_cmp(&other.loss)));
+        paces.truncate(count.max(1));
+        let sum: f64 = paces.iter().map(|pace| pace.seconds).sum();
+        (!paces.is_empty()).then(|| sum / paces.len() as f64)
     }
 
     /// Draws the board anew.
@@ -183,14 +200,17 @@ impl Watcher for Board<'_> {
             Event::Began { number, proposal, after } => {
                 let cost =
                     |name: &str| proposal.candidate.costs.iter().find(|(cost, _)| cost == name).map(|(_, cost)| *cost);
-                let of = proposal.model.as_ref().map(|model| model.settings.epochs);
-                let (costs, whole) = (costs(cost("params"), cost("macs")), after.is_none());
-                state.running.insert(number, Running { began: Instant::now(), whole, steps: None, of, costs });
+                let of = self.folds.or_else(|| proposal.model.as_ref().map(|model| model.settings.epochs));
+                let (costs, after) = (costs(cost("params"), cost("macs")), after.unwrap_or(0));
+                state.running.insert(number, Running { began: Instant::now(), after, steps: None, of, costs });
             }
             Event::Reported { number, step, value } => {
-                if let Some(running) = state.running.get_mut(&number) {
+                let loss = self.objectives[0].direction.to_minimize(value);
+                let pace = state.running.get_mut(&number).and_then(|running| {
                     running.steps = Some((step, value));
-                }
+                    running.pace(step, loss)
+                });
+                state.paces.extend(pace.map(|pace| (number, pace)));
             }
             Event::Paused { number, interrupted } => {
                 let running = state.running.remove(&number);
@@ -245,9 +265,6 @@ impl Board<'_> {
         let seconds = running.as_ref().map_or(0.0, |running| running.began.elapsed().as_secs_f64());
         match ended {
             State::Complete => {
-                if running.is_some_and(|running| running.whole) {
-                    self.note_time(state, values, seconds);
-                }
                 let row = Row { number, values: values.to_vec(), costs: costs.clone() };
                 let mark = if self.rank(state, row) { "  * best" } else { "" };
                 format!("{name}  {}  {costs}  {seconds:.1} s{mark}", self.value(values))

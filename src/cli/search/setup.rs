@@ -36,6 +36,9 @@ use std::{
 
 /// The sampler when none is named.
 pub(super) const SAMPLER: &str = "auto";
+/// The pruner of nasgen's own trainings when none is named. An evaluator's are not stopped unless one is: what it
+/// reports may not be what it answers in the end.
+const PRUNER: &str = "asha";
 /// Epochs of a trial when nothing else says how many.
 const EPOCHS: usize = 10;
 /// System attribute of a study: what it searches, to the last detail that its values depend on.
@@ -63,6 +66,8 @@ pub(super) struct Setup<'a> {
     pub(super) pictures: Option<Pictures>,
     pub(super) sampler: Box<dyn Sampler>,
     pub(super) pruner: Box<dyn Pruner>,
+    /// As it is spelled.
+    pruner_text: String,
     pub(super) jobs: usize,
     /// Cores for each of the jobs.
     pub(super) threads: usize,
@@ -114,9 +119,10 @@ impl<'a> Setup<'a> {
         device::open(&arguments.device)?;
         let (name, given) = named(&arguments.sampler).map_err(wrong("sampler"))?;
         let sampler = sampler(name, settings.seed, &given).map_err(|error| wrong("sampler")(error.to_string()))?;
-        let (name, mut given) = named(&arguments.pruner).map_err(wrong("pruner"))?;
-        if name == "hyperband" && !external {
-            // It need not find out how long a training is.
+        let pruner_text = arguments.pruner.as_deref().unwrap_or(if external { "none" } else { PRUNER }).to_owned();
+        let (name, mut given) = named(&pruner_text).map_err(wrong("pruner"))?;
+        if ["asha", "hyperband"].contains(&name) && !external && !is_drawn(arguments, &space, "epochs") {
+            // They need not find out how long a training is.
             let steps = arguments.kfold.map_or(settings.epochs, |folds| folds as usize);
             given.entry("max_resource").or_insert_with(|| json!(steps));
         }
@@ -145,6 +151,7 @@ impl<'a> Setup<'a> {
             pictures: None,
             sampler,
             pruner,
+            pruner_text,
             jobs,
             threads: (cores / jobs).max(1),
         };
@@ -281,7 +288,7 @@ impl<'a> Setup<'a> {
             self.join(&mut *storage, id, &name, &description)?;
         }
         self.note_limits(&mut *storage, id, &name, output)?;
-        let chosen_by = json!(format!("{}, pruner {}", self.arguments.sampler, self.arguments.pruner));
+        let chosen_by = json!(format!("{}, pruner {}", self.arguments.sampler, self.pruner_text));
         storage.set_study_attribute(id, true, CHOSEN_BY, &chosen_by)?;
         storage.set_study_attribute(id, true, attributes::ABOUT, &self.about())?;
         let before = storage.trials(id)?.len();
@@ -310,7 +317,7 @@ impl<'a> Setup<'a> {
             ("objective", objectives_text(&self.objectives)),
             ("limits", if limits.is_empty() { "none".to_owned() } else { format!("at most {limits}") }),
             ("sampler", arguments.sampler.clone()),
-            ("pruner", arguments.pruner.clone()),
+            ("pruner", self.pruner_text.clone()),
             ("seed", self.config.settings.seed.to_string()),
             ("command", command_line()),
         ]);
@@ -443,7 +450,7 @@ impl<'a> Setup<'a> {
             self.space.name,
             objectives_text(&self.objectives),
             self.arguments.sampler,
-            self.arguments.pruner,
+            self.pruner_text,
             self.jobs,
             self.config.settings.seed,
         )

@@ -193,7 +193,7 @@ pub(super) fn search(
     let space = setup.model_space(&settings, &latency)?;
     let seed = setup.config.settings.seed;
     let proposals = Sampled { space: &space, sampler: &*setup.sampler, seed, extended: opened.extended };
-    let board = Board::new(&setup.objectives, "search", &by_number);
+    let board = Board::new(&setup.objectives, "search", setup.config.kfold, &by_number);
     let last_step = whole_last_step(setup);
     // What the last step will take, as far as it is known.
     let deadline = || {
@@ -307,7 +307,7 @@ pub(super) fn finale(
     output.message(&format!("last step: {trials_word} {} with {} {seeds_word} each", words.join(", "), extent.seeds));
     let none = pruner("none", &Map::new()).map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
     let naming = |run: u64| format!("trial {:>5}, seed {}", numbers[retraining.finalist(run)], retraining.seed_of(run));
-    let board = Board::new(&setup.objectives[..1], "last step", &naming);
+    let board = Board::new(&setup.objectives[..1], "last step", setup.config.kfold, &naming);
     let is_late = || clock.left().is_some_and(|left| left <= 0.0);
     Crew {
         setup,
