@@ -101,31 +101,36 @@ macro_rules! tiles {
 }
 use tiles;
 
-/// Calls `work` for each panel of the `columns` from `column` on: 1 to 3 registers wide, `last` values in the last of
-/// them, with these numbers of registers and whether the last one is a part as constants.
+/// Calls `kernel::<L, V, PART>(arguments…)` for each panel of the `columns` from `column` on: `V` registers wide, 1 to 3,
+/// the last of them with `last` values, which are a `PART` of it or all. What fits half a register gets one of these.
 macro_rules! panels {
-    ($columns:expr, $lanes:ident, $column:ident, $last:ident, $registers:ident, $part:ident => $work:expr) => {{
+    ($columns:expr, $lanes:ident, $column:ident, $last:ident => $kernel:ident($($argument:expr),*)) => {{
         while $column < $columns {
-            let registers = ($columns - $column).div_ceil($lanes::COUNT);
+            let left = $columns - $column;
+            if left <= <$lanes::Half as Lanes>::COUNT {
+                let $last = left;
+                if left == <$lanes::Half as Lanes>::COUNT {
+                    $kernel::<$lanes::Half, 1, false>($($argument),*);
+                } else {
+                    $kernel::<$lanes::Half, 1, true>($($argument),*);
+                }
+                break;
+            }
+            let registers = left.div_ceil($lanes::COUNT);
             // Four registers go as two and two: three and one would leave the second nearly empty-handed.
             let registers = if registers == 4 { 2 } else { registers.min(3) };
-            let width = (registers * $lanes::COUNT).min($columns - $column);
+            let width = (registers * $lanes::COUNT).min(left);
             let $last = width - (registers - 1) * $lanes::COUNT;
             match (registers, $last == $lanes::COUNT) {
-                (1, true) => panels!(@constant $registers = 1, $part = false, $work),
-                (2, true) => panels!(@constant $registers = 2, $part = false, $work),
-                (_, true) => panels!(@constant $registers = 3, $part = false, $work),
-                (1, false) => panels!(@constant $registers = 1, $part = true, $work),
-                (2, false) => panels!(@constant $registers = 2, $part = true, $work),
-                (_, false) => panels!(@constant $registers = 3, $part = true, $work),
+                (1, true) => $kernel::<$lanes, 1, false>($($argument),*),
+                (2, true) => $kernel::<$lanes, 2, false>($($argument),*),
+                (_, true) => $kernel::<$lanes, 3, false>($($argument),*),
+                (1, false) => $kernel::<$lanes, 1, true>($($argument),*),
+                (2, false) => $kernel::<$lanes, 2, true>($($argument),*),
+                (_, false) => $kernel::<$lanes, 3, true>($($argument),*),
             }
             $column += width;
         }
-    }};
-    (@constant $registers:ident = $count:literal, $part:ident = $is_part:literal, $work:expr) => {{
-        const $registers: usize = $count;
-        const $part: bool = $is_part;
-        $work
     }};
 }
 use panels;

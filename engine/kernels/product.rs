@@ -82,7 +82,7 @@ unsafe fn product_with<L: Lanes>(job: &mut Product<'_>) {
         }
     }
     // SAFETY: the caller checked every address and has the instructions.
-    panels!(job.columns, L, column, last, V, PART => unsafe { panel::<L, V, PART>(job, column, last) });
+    unsafe { panels!(job.columns, L, column, last => panel(job, column, last)) };
 }
 
 #[inline(always)]
@@ -186,9 +186,7 @@ unsafe fn outer_with<L: Lanes>(job: &mut Outer<'_>) {
         let rows = first..(first + ROWS_PER_PASS).min(job.rows);
         let mut column = 0;
         // SAFETY: the caller checked every address and has the instructions.
-        panels!(job.columns, L, column, last, V, PART => unsafe {
-            outer_panel::<L, V, PART>(job, rows.clone(), column, last);
-        });
+        unsafe { panels!(job.columns, L, column, last => outer_panel(job, rows.clone(), column, last)) };
         first = rows.end;
     }
 }

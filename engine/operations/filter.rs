@@ -293,6 +293,7 @@ impl<F: Filter> Operation for Filtered<F> {
 
     fn parameters_changed(&mut self) {
         self.is_prepared = false;
+        self.norm.iter_mut().for_each(Normaliser::forget);
     }
 
     fn saves(&self) -> bool {

@@ -22,6 +22,8 @@ pub(crate) struct Normaliser {
     mean: Vec<f32>,
     inverse_deviation: Vec<f32>,
     lines: Lines,
+    /// Whether the lines are those of the running statistics and the parameters as they are.
+    is_recalled: bool,
     chunks: Vec<ChunkSums>,
 }
 
@@ -74,6 +76,7 @@ impl Normaliser {
             mean: vec![0.0; channels],
             inverse_deviation: vec![0.0; channels],
             lines: Lines::default(),
+            is_recalled: false,
             chunks: Vec::new(),
         }
     }
@@ -100,6 +103,7 @@ impl Normaliser {
 
     /// Mean and variance from the statistics of all chunks (joined as Chan et al. 1983).
     pub(crate) fn settle(&mut self, chunks: Vec<ChunkSums>, parameters: &[f32]) {
+        self.forget();
         let count: usize = chunks.iter().map(|chunk| chunk.rows).sum();
         for channel in 0..self.channels {
             let (mut rows, mut mean, mut squares) = (0.0, 0.0, 0.0);
@@ -128,11 +132,19 @@ impl Normaliser {
 
     /// Uses the running statistics.
     pub(crate) fn recall(&mut self, parameters: &[f32]) {
+        if std::mem::replace(&mut self.is_recalled, true) {
+            return;
+        }
         self.mean.copy_from_slice(&self.running_mean);
         for (inverse, variance) in self.inverse_deviation.iter_mut().zip(&self.running_var) {
             *inverse = 1.0 / (variance + self.norm.eps as f32).sqrt();
         }
         self.draw_lines(parameters);
+    }
+
+    /// The parameters or the running statistics are not what they were any more.
+    pub(crate) fn forget(&mut self) {
+        self.is_recalled = false;
     }
 
     fn draw_lines(&mut self, parameters: &[f32]) {
@@ -245,6 +257,10 @@ impl Operation for Normalise {
             normaliser.correct(&input[first * values..][..of_output.len()], of_output);
         });
         gradients.inputs[0].take(run.images, values, gradients.output);
+    }
+
+    fn parameters_changed(&mut self) {
+        self.normaliser.forget();
     }
 
     fn statistics(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {

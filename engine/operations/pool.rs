@@ -26,10 +26,17 @@ impl MaxPool {
 
 impl Operation for MaxPool {
     fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
-        let (values, channels) = (self.output.values(), self.output.channels);
-        self.winners.resize(run.images * values, 0);
-        let parts = output[..run.images * values].par_chunks_mut(values).zip(self.winners.par_chunks_mut(values));
-        parts.zip(inputs[0].par_chunks(self.input.values())).for_each(|((output, winners), input)| {
+        let (from, to, channels) = (self.input.values(), self.output.values(), self.output.channels);
+        if !run.training {
+            return chunks::for_each(run.images, output, to, |first, output| {
+                for (output, input) in output.chunks_mut(to).zip(inputs[0][first * from..].chunks(from)) {
+                    largest(&self.taps, input, output, &mut [], channels);
+                }
+            });
+        }
+        self.winners.resize(run.images * to, 0);
+        let parts = output[..run.images * to].par_chunks_mut(to).zip(self.winners.par_chunks_mut(to));
+        parts.zip(inputs[0].par_chunks(from)).for_each(|((output, winners), input)| {
             largest(&self.taps, input, output, winners, channels);
         });
     }
@@ -135,21 +142,65 @@ impl AdaptivePool {
     }
 }
 
+/// Where blocks of `width` of the `channels` begin so that they cover all of them; the last may begin within the one
+/// before.
+fn blocks(channels: usize, width: usize) -> impl Iterator<Item = usize> {
+    (0..channels.div_ceil(width)).map(move |block| (block * width).min(channels - width))
+}
+
+/// The largest of `WIDE` channels among the pixels of `taps`, and the pixels that had them if there is room for that.
+#[inline(always)]
+fn largest_of<const WIDE: usize>(
+    taps: &[(u32, u32)],
+    input: &[f32],
+    channels: usize,
+    output: &mut [f32],
+    winners: &mut [u32],
+) {
+    let mut largest = [f32::NEG_INFINITY; WIDE];
+    let mut winner = [0; WIDE];
+    for (_, pixel) in taps {
+        let values: &[f32; WIDE] =
+            input[*pixel as usize * channels..][..WIDE].try_into().expect("as many as asked for");
+        for lane in 0..WIDE {
+            // A NaN wins, as in PyTorch, so that it is seen.
+            let wins = values[lane] > largest[lane] || values[lane].is_nan();
+            largest[lane] = if wins { values[lane] } else { largest[lane] };
+            winner[lane] = if wins { *pixel } else { winner[lane] };
+        }
+    }
+    output[..WIDE].copy_from_slice(&largest);
+    if !winners.is_empty() {
+        winners[..WIDE].copy_from_slice(&winner);
+    }
+}
+
+/// The same for all channels of all positions, in blocks of `WIDE`.
+#[inline(always)]
+fn largest_in_blocks<const WIDE: usize>(
+    taps: &Taps,
+    input: &[f32],
+    output: &mut [f32],
+    winners: &mut [u32],
+    channels: usize,
+) {
+    for position in 0..output.len() / channels {
+        for block in blocks(channels, WIDE) {
+            let at = position * channels + block;
+            let winners = winners.get_mut(at..).unwrap_or_default();
+            largest_of::<WIDE>(taps.at(position), &input[block..], channels, &mut output[at..], winners);
+        }
+    }
+}
+
 vectorised! {
-    /// The largest value that each position sees, and the pixel that had it.
+    /// The largest value that each position sees, and the pixel that had it unless `winners` has no room.
     fn largest(taps: &Taps, input: &[f32], output: &mut [f32], winners: &mut [u32], channels: usize) {
-        let rows = output.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));
-        for (position, (output, winners)) in rows.enumerate() {
-            output.fill(f32::NEG_INFINITY);
-            for (_, pixel) in taps.at(position) {
-                let values = &input[*pixel as usize * channels..][..channels];
-                for ((value, largest), winner) in values.iter().zip(&mut *output).zip(&mut *winners) {
-                    // A NaN wins, as in PyTorch, so that it is seen.
-                    let wins = *value > *largest || value.is_nan();
-                    *largest = if wins { *value } else { *largest };
-                    *winner = if wins { *pixel } else { *winner };
-                }
-            }
+        match channels {
+            16.. => largest_in_blocks::<16>(taps, input, output, winners, channels),
+            8.. => largest_in_blocks::<8>(taps, input, output, winners, channels),
+            4.. => largest_in_blocks::<4>(taps, input, output, winners, channels),
+            _ => largest_in_blocks::<1>(taps, input, output, winners, channels),
         }
     }
 
