@@ -3,7 +3,14 @@
 //! Where parts are summed, they are chunks that do not depend on the number of threads.
 
 use rayon::prelude::*;
-use std::{cell::RefCell, ops::Range};
+use std::{
+    cell::RefCell,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// Chunks in a batch, whatever the number of threads: enough to balance a few threads, few enough
 /// that partial sums stay small.
@@ -96,6 +103,34 @@ pub(crate) fn total(partials: &[f32], total: &mut [f32]) {
         for (total, part) in total.iter_mut().zip(partial) {
             *total += part;
         }
+    }
+}
+
+/// While it lives the other threads of this pool look for work without falling asleep: waking one takes as long as
+/// many an operation on a single image.
+pub(crate) struct Alert(Arc<AtomicBool>);
+
+impl Alert {
+    /// Wakes the other threads.
+    pub(crate) fn raise() -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let alert = Self(Arc::clone(&is_over));
+        let own = rayon::current_thread_index();
+        rayon::spawn_broadcast(move |context| {
+            while Some(context.index()) != own && !is_over.load(Ordering::Relaxed) {
+                if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                    // Somebody else may need this processor.
+                    std::thread::yield_now();
+                }
+            }
+        });
+        alert
+    }
+}
+
+impl Drop for Alert {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

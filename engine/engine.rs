@@ -196,6 +196,8 @@ impl Engine {
     /// When the images do not have the network's shape.
     pub fn scores(&mut self, images: &[f32]) -> Result<Vec<f32>, EngineError> {
         let run = Run { images: self.take_images(images, false)?, training: false, step: 0 };
+        let is_cut = run.images < rayon::current_num_threads() && rayon::current_thread_index().is_some();
+        let _alert = is_cut.then(chunks::Alert::raise);
         self.forward(&run);
         Ok(self.output(&run).to_vec())
     }

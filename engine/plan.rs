@@ -109,8 +109,8 @@ impl Planner<'_> {
         let after = self.after(index);
         let start = count(&self.slots);
         self.add_slots(node);
-        if let Some(After { norm, .. }) = after.filter(|after| after.norm.0 != index) {
-            self.add_slots(&self.layers.nodes()[norm.0]);
+        if let Some((norm, _)) = after.and_then(|after| after.norm).filter(|(norm, _)| *norm != index) {
+            self.add_slots(&self.layers.nodes()[norm]);
         }
         let operation = self.operation(index, node, after);
         let mut inputs: Vec<usize> = node.inputs.iter().map(|source| self.value(*source)).collect();
@@ -120,8 +120,10 @@ impl Planner<'_> {
         let parameters = start..count(&self.slots);
         let mut label = node.label.clone();
         if let Some(After { norm, activation, sum }) = after {
-            label.clone_from(&self.layers.nodes()[norm.0].label);
-            let nodes = [Some(norm.0), activation.map(|(node, _)| node), sum.map(|sum| sum.node)];
+            if let Some((norm, _)) = norm {
+                label.clone_from(&self.layers.nodes()[norm].label);
+            }
+            let nodes = [norm.map(|(node, _)| node), activation.map(|(node, _)| node), sum.map(|sum| sum.node)];
             self.joined.extend(nodes.into_iter().flatten().map(|node| (node, output)));
             inputs.extend(sum.map(|sum| self.value(sum.other)));
         }
@@ -142,23 +144,24 @@ impl Planner<'_> {
         }
     }
 
-    /// What is computed together with a convolution, or with a norm by itself.
+    /// What is computed together with a convolution or a fully connected layer, or with a norm by itself.
     fn after(&self, index: usize) -> Option<After> {
         let norm = match self.layers.nodes()[index].primitive {
-            Primitive::Norm(norm) => (index, norm),
-            Primitive::Convolution(_) => {
-                let (norm, node) = self.only_reader(index)?;
-                let Primitive::Norm(settings) = node.primitive else { return None };
-                (norm, settings)
-            }
+            Primitive::Norm(norm) => Some((index, norm)),
+            Primitive::Convolution(_) => self.only_reader(index).and_then(|(norm, node)| match node.primitive {
+                Primitive::Norm(settings) => Some((norm, settings)),
+                _ => None,
+            }),
+            Primitive::Linear { .. } => None,
             _ => return None,
         };
-        let activation = self.only_reader(norm.0).and_then(|(index, node)| match node.primitive {
-            Primitive::Activation(activation) if is_elementwise(activation) => Some((index, activation)),
-            _ => None,
-        });
-        let last = activation.map_or(norm.0, |(index, _)| index);
-        let sum = if norm.0 == index { None } else { self.sum_after(last) };
+        let activation =
+            self.only_reader(norm.map_or(index, |(norm, _)| norm)).and_then(|(index, node)| match node.primitive {
+                Primitive::Activation(activation) if is_elementwise(activation) => Some((index, activation)),
+                _ => None,
+            });
+        let last = activation.map(|(node, _)| node).or(norm.map(|(node, _)| node))?;
+        let sum = if norm.is_some_and(|(norm, _)| norm != index) { self.sum_after(last) } else { None };
         Some(After { norm, activation, sum })
     }
 
@@ -200,11 +203,11 @@ impl Planner<'_> {
             Primitive::Convolution(convolution) => {
                 let followers = after.map_or_else(Followers::default, |after| self.followers(after, convolution.out));
                 if is_depthwise(&node.primitive) {
-                    Box::new(Filtered::new(Depthwise::new(&convolution, input, output), convolution.bias, followers))
+                    Box::new(Filtered::<Depthwise>::new(&convolution, input, output, followers))
                 } else if Winograd::suits(&convolution, input, output) {
-                    Box::new(Filtered::new(Winograd::new(&convolution, input, output), convolution.bias, followers))
+                    Box::new(Filtered::<Winograd>::new(&convolution, input, output, followers))
                 } else {
-                    Box::new(Filtered::new(Convolve::new(&convolution, input, output), convolution.bias, followers))
+                    Box::new(Filtered::<Convolve>::new(&convolution, input, output, followers))
                 }
             }
             Primitive::Norm(norm) => {
@@ -223,7 +226,8 @@ impl Planner<'_> {
             Primitive::AdaptiveAveragePool { .. } => Box::new(AdaptivePool::average(input, output)),
             Primitive::AdaptiveMaxPool { .. } => Box::new(AdaptivePool::max(input, output)),
             Primitive::Linear { out } => {
-                Box::new(Filtered::new(Convolve::linear(input.values(), out), true, Followers::default()))
+                let followers = after.map_or_else(Followers::default, |after| self.followers(after, out));
+                Box::new(Filtered::of(Convolve::linear(input.values(), out), true, followers))
             }
             Primitive::Dropout { probability } => {
                 Box::new(Dropout { stream, node: node_index, probability, size: input })
@@ -245,16 +249,22 @@ impl Planner<'_> {
 
 impl Planner<'_> {
     fn followers(&self, After { norm, activation, sum }: After, channels: usize) -> Followers {
-        let normaliser = Normaliser::new(norm.1, activation.map(|(_, activation)| activation), channels);
+        let activation = activation.map(|(_, activation)| activation);
         let residual = sum.map(|Sum { node, drop, .. }| Residual { stream: self.stream, node: node as u32, drop });
-        Followers { norm: Some(normaliser), residual }
+        match norm {
+            Some((_, norm)) => {
+                let norm = Some(Normaliser::new(norm, activation, channels));
+                Followers { norm, activation: None, residual }
+            }
+            None => Followers { norm: None, activation, residual },
+        }
     }
 }
 
 /// What is computed together with a convolution or a norm, with the indices of the nodes.
 #[derive(Clone, Copy)]
 struct After {
-    norm: (usize, Norm),
+    norm: Option<(usize, Norm)>,
     activation: Option<(usize, Activation)>,
     sum: Option<Sum>,
 }

@@ -4,9 +4,9 @@ use super::{Places, Product, Segment, product, transpose};
 use crate::chunks;
 
 /// Columns that one task computes: whole registers of every instruction set. With few rows the task is
-/// to read the right factor, in long pieces.
-fn columns_per_task(rows: usize) -> usize {
-    if rows < 8 { 384 } else { 96 }
+/// to read the right factor, in pieces as long as leave every thread one.
+fn columns_per_task(rows: usize, columns: usize) -> usize {
+    if rows < 8 { columns.div_ceil(rayon::current_num_threads()).next_multiple_of(16).max(64) } else { 96 }
 }
 
 /// A factor on the right.
@@ -29,9 +29,16 @@ pub(crate) fn product_by_columns(
     result: &mut [f32],
     add: bool,
 ) {
-    room.resize(rows * columns, 0.0);
-    let at_a_time = columns_per_task(rows);
-    let tasks = room.chunks_mut(rows * at_a_time).enumerate().collect();
+    let at_a_time = columns_per_task(rows, columns);
+    // What one row's tasks compute lies where it belongs.
+    let is_direct = rows == 1 && !add;
+    let parts = if is_direct {
+        &mut *result
+    } else {
+        room.resize(rows * columns, 0.0);
+        &mut room[..]
+    };
+    let tasks = parts.chunks_mut(rows * at_a_time).enumerate().collect();
     chunks::run(tasks, rows * inner * columns, |(task, part)| {
         let (first, width) = (task * at_a_time, part.len() / rows);
         let multiply = |right: &[f32], right_stride: usize, part: &mut [f32]| {
@@ -56,6 +63,9 @@ pub(crate) fn product_by_columns(
             }),
         }
     });
+    if is_direct {
+        return;
+    }
     let room = &*room;
     chunks::for_each_share(rows, result, columns, |first, result| {
         for (row, result) in result.chunks_exact_mut(columns).enumerate() {

@@ -39,23 +39,6 @@ struct Windows {
 }
 
 impl Convolve {
-    pub(crate) fn new(convolution: &Convolution, input: Size, output: Size) -> Self {
-        let window = convolution.window;
-        let groups = convolution.groups;
-        let in_place = window.taps() == 1 && window.stride == [1, 1] && input.pixels() == output.pixels();
-        let (inputs, outputs) = (input.channels / groups, output.channels / groups);
-        let windows = (!in_place).then(|| {
-            let forward = Correlation::forward(&window, input, output);
-            let backward = Correlation::backward(&window, input, output);
-            let of_phase = |phase: &Phase| segments(&phase.taps, inputs, inputs);
-            let forward_segments = forward.phases.iter().map(of_phase).collect();
-            let of_phase = |phase: &Phase| segments(&phase.taps, outputs, output.channels);
-            let backward_segments = backward.phases.iter().map(of_phase).collect();
-            Windows { forward, backward, segments: forward_segments, backward_segments }
-        });
-        Self { input, output, groups, taps: window.taps(), windows, transposed: Vec::new(), room: Vec::new() }
-    }
-
     /// A fully connected layer.
     pub(crate) fn linear(inputs: usize, outputs: usize) -> Self {
         let size = |channels| Size { height: 1, width: 1, channels };
@@ -124,6 +107,23 @@ impl Rows<'_> {
 }
 
 impl Filter for Convolve {
+    fn new(convolution: &Convolution, input: Size, output: Size) -> Self {
+        let window = convolution.window;
+        let groups = convolution.groups;
+        let in_place = window.taps() == 1 && window.stride == [1, 1] && input.pixels() == output.pixels();
+        let (inputs, outputs) = (input.channels / groups, output.channels / groups);
+        let windows = (!in_place).then(|| {
+            let forward = Correlation::forward(&window, input, output);
+            let backward = Correlation::backward(&window, input, output);
+            let of_phase = |phase: &Phase| segments(&phase.taps, inputs, inputs);
+            let forward_segments = forward.phases.iter().map(of_phase).collect();
+            let of_phase = |phase: &Phase| segments(&phase.taps, outputs, output.channels);
+            let backward_segments = backward.phases.iter().map(of_phase).collect();
+            Windows { forward, backward, segments: forward_segments, backward_segments }
+        });
+        Self { input, output, groups, taps: window.taps(), windows, transposed: Vec::new(), room: Vec::new() }
+    }
+
     fn input(&self) -> Size {
         self.input
     }
@@ -146,6 +146,10 @@ impl Filter for Convolve {
 
     fn is_heavy(&self) -> bool {
         self.weights() > self.output.values()
+    }
+
+    fn shares_one_product(&self, images: usize) -> bool {
+        self.is_heavy() && self.is_one_matrix(images * self.output.pixels())
     }
 
     fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]) {

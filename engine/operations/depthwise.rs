@@ -24,23 +24,6 @@ pub(crate) struct Depthwise {
 }
 
 impl Depthwise {
-    pub(crate) fn new(convolution: &Convolution, input: Size, output: Size) -> Self {
-        let Convolution { window, groups, .. } = *convolution;
-        let spread = Size { channels: output.channels, ..input };
-        let (inputs, outputs) = (input.channels / groups, output.channels / groups);
-        let channels_of = |nth: usize| (0..output.channels).map(|out| (out / outputs * inputs + nth) as u32).collect();
-        let is_plain = inputs == 1 && outputs == 1;
-        let channels = if is_plain { vec![Vec::new()] } else { (0..inputs).map(channels_of).collect() };
-        Self {
-            input,
-            output,
-            forward: Correlation::forward(&window, spread, output),
-            backward: Correlation::backward(&window, spread, output),
-            channels,
-            weights: window.taps() * output.channels,
-        }
-    }
-
     /// Calls `work` with the images as the depthwise convolution with these `channels` sees them.
     fn with_spread(&self, channels: &[u32], images: &[f32], work: impl FnOnce(&[f32])) {
         if channels.is_empty() {
@@ -76,6 +59,23 @@ impl Depthwise {
 }
 
 impl Filter for Depthwise {
+    fn new(convolution: &Convolution, input: Size, output: Size) -> Self {
+        let Convolution { window, groups, .. } = *convolution;
+        let spread = Size { channels: output.channels, ..input };
+        let (inputs, outputs) = (input.channels / groups, output.channels / groups);
+        let channels_of = |nth: usize| (0..output.channels).map(|out| (out / outputs * inputs + nth) as u32).collect();
+        let is_plain = inputs == 1 && outputs == 1;
+        let channels = if is_plain { vec![Vec::new()] } else { (0..inputs).map(channels_of).collect() };
+        Self {
+            input,
+            output,
+            forward: Correlation::forward(&window, spread, output),
+            backward: Correlation::backward(&window, spread, output),
+            channels,
+            weights: window.taps() * output.channels,
+        }
+    }
+
     fn input(&self) -> Size {
         self.input
     }

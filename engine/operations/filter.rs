@@ -1,12 +1,18 @@
 //! Convolutions of every kind, with what follows them: bias, norm, activation.
 
-use super::{Size, dropout::kept, norm::Normaliser};
+use super::{
+    Size,
+    bands::{Band, bands},
+    dropout::kept,
+    norm::Normaliser,
+};
 use crate::{
+    activation::{Curve, with_curve},
     chunks,
     instructions::vectorised,
     operation::{Forward, Gradients, Operation, Rereads, Run},
 };
-use nasgen_modules::randomness::Stream;
+use nasgen_modules::{Activation, Convolution, randomness::Stream};
 
 /// Values of an output that are computed before the next operation looks at them: they stay in the
 /// second cache.
@@ -16,8 +22,13 @@ const BLOCK: usize = 48 * 1024;
 /// else is read they stay in the second cache.
 const PIXEL_BLOCK: usize = 32 * 1024;
 
+/// Multiply-adds of an image that are worth another thread: handing over takes about as long as a tenth of them.
+const BANDED: usize = 100_000;
+
 /// A linear map from images to images, the same for each image.
 pub(crate) trait Filter: Send + Sync + Sized {
+    /// What computes `convolution` from images of the size `input` to images of the size `output`.
+    fn new(convolution: &Convolution, input: Size, output: Size) -> Self;
     /// Of the images that go in.
     fn input(&self) -> Size;
     /// Of the images that come out.
@@ -34,6 +45,10 @@ pub(crate) trait Filter: Send + Sync + Sized {
     }
     /// Whether the weights are so many that no thread should have its own sums for them.
     fn is_heavy(&self) -> bool {
+        false
+    }
+    /// Whether [`Self::apply_to_all`] cuts even a single image into parts for all threads.
+    fn shares_one_product(&self, _images: usize) -> bool {
         false
     }
     /// Gets ready for [`Self::apply`] with these weights.
@@ -91,6 +106,8 @@ pub(crate) fn input_gradient_in_shares(
 pub(crate) struct Followers {
     /// A norm with its activation.
     pub(crate) norm: Option<Normaliser>,
+    /// Without a norm: an activation.
+    pub(crate) activation: Option<Activation>,
     /// After a norm: the sum with a second input.
     pub(crate) residual: Option<Residual>,
 }
@@ -116,17 +133,43 @@ impl Residual {
 /// norm's.
 pub(crate) struct Filtered<F> {
     filter: F,
+    /// What it computes; `None` for a fully connected layer.
+    convolution: Option<Convolution>,
+    /// The filter for parts of an image: made when a batch has fewer images than there are threads.
+    bands: Vec<Band<F>>,
     bias: bool,
     norm: Option<Normaliser>,
+    activation: Option<Activation>,
     residual: Option<Residual>,
     partials: Vec<f32>,
     /// Whether the filter knows the weights as they are now.
     is_prepared: bool,
+    /// Whether those of the bands do.
+    are_bands_prepared: bool,
 }
 
 impl<F: Filter> Filtered<F> {
-    pub(crate) fn new(filter: F, bias: bool, Followers { norm, residual }: Followers) -> Self {
-        Self { filter, bias, norm, residual, partials: Vec::new(), is_prepared: false }
+    /// A convolution with what follows it.
+    pub(crate) fn new(convolution: &Convolution, input: Size, output: Size, followers: Followers) -> Self {
+        let filter = F::new(convolution, input, output);
+        Self { convolution: Some(*convolution), ..Self::of(filter, convolution.bias, followers) }
+    }
+
+    /// A filter with what follows it.
+    pub(crate) fn of(filter: F, bias: bool, Followers { norm, activation, residual }: Followers) -> Self {
+        let (convolution, bands, partials) = (None, Vec::new(), Vec::new());
+        Self {
+            filter,
+            convolution,
+            bands,
+            bias,
+            norm,
+            activation,
+            residual,
+            partials,
+            is_prepared: false,
+            are_bands_prepared: false,
+        }
     }
 
     /// Adds the second input, if there is one, to the images from `first` on.
@@ -157,25 +200,23 @@ impl<F: Filter> Filtered<F> {
         [from.values(), to.values()].map(|values| images * values)
     }
 
-    /// Computes some images before the norm; `look` sees each piece while it is in the cache.
-    fn compute(&self, parameters: &[f32], images: &[f32], output: &mut [f32], mut look: impl FnMut(&mut [f32])) {
-        let (weights, bias, _) = self.split(parameters);
+    /// Computes some images without bias and what follows; `look` sees each piece while it is in the cache.
+    fn compute(&self, weights: &[f32], images: &[f32], output: &mut [f32], mut look: impl FnMut(&mut [f32])) {
         let [from, to] = self.block();
         for (images, output) in images.chunks(from).zip(output.chunks_mut(to)) {
             self.filter.apply(weights, images, output);
-            if !bias.is_empty() {
-                add_to_rows(bias, output);
-            }
             look(output);
         }
     }
 
-    /// Computes all images before the norm, in a way that reads the weights once.
-    fn compute_all(&mut self, parameters: &[f32], images: &[f32], output: &mut [f32]) {
-        let (weights, bias) = (&parameters[..self.filter.weights()], self.split(parameters).1);
-        self.filter.apply_to_all(weights, images, output);
-        if !bias.is_empty() {
-            add_to_rows(bias, output);
+    /// Bias and what follows in evaluation, but for the residual sum.
+    fn finish(&self, bias: &[f32], output: &mut [f32]) {
+        match &self.norm {
+            Some(norm) => {
+                add_bias(bias, output);
+                norm.apply_in_place(output);
+            }
+            None => with_curve!(self.activation, curve => add_and_bend(curve, bias, output)),
         }
     }
 
@@ -188,23 +229,30 @@ impl<F: Filter> Filtered<F> {
         output: &mut [f32],
     ) {
         let input = inputs[0];
-        let Some(mut norm) = self.norm.take() else { unreachable!("only a norm differs in training") };
+        let Some(mut norm) = self.norm.take() else {
+            return self.bend_in_training(run, parameters, input, saved, output);
+        };
         let (from, to) = (self.filter.input().values(), self.filter.output().values());
         let ranges = chunks::ranges(run.images);
         let mut sums = norm.take_chunks(ranges.len());
         if self.filter.is_heavy() {
-            self.compute_all(parameters, input, saved);
+            self.filter.apply_to_all(&parameters[..self.filter.weights()], input, saved);
         }
+        let (weights, bias, of_norm) = self.split(parameters);
         let parts = saved.chunks_mut(chunks::images_per_chunk(run.images) * to);
         let tasks: Vec<_> = ranges.into_iter().zip(parts).zip(&mut sums).collect();
         chunks::run(tasks, run.images * to, |((images, part), sums)| {
+            let mut look = |block: &mut [f32]| {
+                add_bias(bias, block);
+                norm.measure(block, sums);
+            };
             if self.filter.is_heavy() {
-                return norm.measure(part, sums);
+                look(part);
+            } else {
+                self.compute(weights, &input[images.start * from..images.end * from], part, look);
             }
-            let images = &input[images.start * from..images.end * from];
-            self.compute(parameters, images, part, |block| norm.measure(block, sums));
         });
-        norm.settle(sums, self.split(parameters).2);
+        norm.settle(sums, of_norm);
         let this = &*self;
         chunks::for_each(run.images, output, to, |first, part| {
             for (image, part) in part.chunks_mut(to).enumerate() {
@@ -214,6 +262,84 @@ impl<F: Filter> Filtered<F> {
         });
         self.norm = Some(norm);
     }
+
+    /// Whether a batch is computed in bands of each image, which are ready then: there are more threads than images,
+    /// and enough to do.
+    fn cut_into_bands(&mut self, run: &Run, parameters: &[f32]) -> bool {
+        let (input, output) = (self.filter.input(), self.filter.output());
+        let wanted = rayon::current_num_threads().div_ceil(run.images);
+        let work = output.pixels() * self.filter.weights();
+        let pays = wanted > 1 && work >= BANDED && !self.filter.shares_one_product(run.images);
+        let Some(convolution) = self.convolution.filter(|_| pays) else {
+            return false;
+        };
+        let wanted = wanted.max(output.values() / BLOCK);
+        if self.bands.len() != wanted.min(output.height) {
+            self.bands = bands(&convolution, input, output, wanted);
+            self.are_bands_prepared = false;
+        }
+        if !std::mem::replace(&mut self.are_bands_prepared, true) {
+            let weights = &parameters[..self.filter.weights()];
+            self.bands.iter_mut().for_each(|band| band.filter.prepare_forward(weights));
+        }
+        self.bands.len() > 1
+    }
+
+    /// Forward in evaluation, several threads for each image.
+    fn forward_in_bands(&self, run: &Run, parameters: &[f32], inputs: &[&[f32]], mut output: &mut [f32]) {
+        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        let (weights, bias, _) = self.split(parameters);
+        let mut tasks = Vec::with_capacity(run.images * self.bands.len());
+        for image in 0..run.images {
+            for band in &self.bands {
+                let (part, rest) = output.split_at_mut(band.output.len());
+                output = rest;
+                tasks.push((image, band, part));
+            }
+        }
+        chunks::run(tasks, usize::MAX, |(image, band, part)| {
+            band.filter.apply(weights, &inputs[0][image * from..][band.input.clone()], part);
+            self.finish(bias, part);
+            if let Some(residual) = &self.residual {
+                let other = &inputs[1][image * to..][band.output.clone()];
+                scale_and_add(part, residual.factor(run, image), other);
+            }
+        });
+    }
+
+    /// Forward with an activation and no norm; `saved` keeps what the activation sees.
+    fn bend_in_training(
+        &mut self,
+        run: &Run,
+        parameters: &[f32],
+        input: &[f32],
+        saved: &mut [f32],
+        output: &mut [f32],
+    ) {
+        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        let is_heavy = self.filter.is_heavy();
+        if is_heavy {
+            self.filter.apply_to_all(&parameters[..self.filter.weights()], input, saved);
+        }
+        let (weights, bias, _) = self.split(parameters);
+        let chunk = chunks::images_per_chunk(run.images) * to;
+        let tasks = saved.chunks_mut(chunk).zip(output.chunks_mut(chunk)).enumerate().collect();
+        chunks::run(tasks, run.images * to, |(index, (saved, mut output))| {
+            let look = |block: &mut [f32]| {
+                add_bias(bias, block);
+                let (part, rest) = std::mem::take(&mut output).split_at_mut(block.len());
+                output = rest;
+                with_curve!(self.activation, curve => bend(curve, block, part));
+            };
+            if is_heavy {
+                let mut look = look;
+                look(saved);
+            } else {
+                let images = &input[index * chunk / to * from..][..saved.len() / to * from];
+                self.compute(weights, images, saved, look);
+            }
+        });
+    }
 }
 
 impl<F: Filter> Operation for Filtered<F> {
@@ -221,32 +347,29 @@ impl<F: Filter> Operation for Filtered<F> {
         if !std::mem::replace(&mut self.is_prepared, true) {
             self.filter.prepare_forward(&parameters[..self.filter.weights()]);
         }
-        if run.training && self.norm.is_some() {
+        if run.training && self.saves() {
             return self.forward_in_training(run, parameters, inputs, saved, output);
         }
         if let Some(mut norm) = self.norm.take() {
             norm.recall(self.split(parameters).2);
             self.norm = Some(norm);
         }
+        if self.cut_into_bands(run, parameters) {
+            return self.forward_in_bands(run, parameters, inputs, output);
+        }
         let (from, to) = (self.filter.input().values(), self.filter.output().values());
         if self.filter.is_heavy() {
-            self.compute_all(parameters, inputs[0], output);
-            if let Some(norm) = &self.norm {
-                chunks::for_each(run.images, output, to, |first, part| {
-                    norm.apply_in_place(part);
-                    self.add_residual(run, inputs, first, part);
-                });
-            }
-            return;
+            self.filter.apply_to_all(&parameters[..self.filter.weights()], inputs[0], output);
         }
         let this = &*self;
+        let (weights, bias, _) = this.split(parameters);
         chunks::for_each(run.images, output, to, |first, part| {
-            let images = &inputs[0][first * from..][..part.len() / to * from];
-            this.compute(parameters, images, part, |block| {
-                if let Some(norm) = &this.norm {
-                    norm.apply_in_place(block);
-                }
-            });
+            if this.filter.is_heavy() {
+                this.finish(bias, part);
+            } else {
+                let images = &inputs[0][first * from..][..part.len() / to * from];
+                this.compute(weights, images, part, |block| this.finish(bias, block));
+            }
             this.add_residual(run, inputs, first, part);
         });
     }
@@ -292,12 +415,12 @@ impl<F: Filter> Operation for Filtered<F> {
     }
 
     fn parameters_changed(&mut self) {
-        self.is_prepared = false;
+        (self.is_prepared, self.are_bands_prepared) = (false, false);
         self.norm.iter_mut().for_each(Normaliser::forget);
     }
 
     fn saves(&self) -> bool {
-        self.norm.is_some()
+        self.norm.is_some() || self.activation.is_some()
     }
 
     fn rereads(&self) -> Rereads {
@@ -378,13 +501,41 @@ impl<F: Filter> Filtered<F> {
         self.filter.weight_gradient_of_all(pass.images, of_output, of_weights);
     }
 
-    /// Gradients before the norm from those after the activation; the values from `first` on.
+    /// Gradients before the norm, if there is one, from those after the activation; the values from `first` on.
     fn correct(&self, pass: &Pass<'_>, first: usize, of_output: &mut [f32]) {
         if let Some(norm) = pass.norm {
             norm.correct(&pass.saved[first..][..of_output.len()], of_output);
+        } else if self.activation.is_some() {
+            let saved = &pass.saved[first..][..of_output.len()];
+            with_curve!(self.activation, curve => steepen(curve, saved, of_output));
         }
     }
 }
+
+/// Adds the bias, if there is one, to each row.
+fn add_bias(bias: &[f32], values: &mut [f32]) {
+    if !bias.is_empty() {
+        add_and_bend(crate::activation::Straight, bias, values);
+    }
+}
+
+/// The curve's values of each row and the bias, in place.
+fn add_and_bend<C: Curve>(curve: C, bias: &[f32], values: &mut [f32]) {
+    match bias.len() {
+        0 => bend_in_place(curve, values),
+        // As often as it takes for whole registers: rows of a few values would leave them nearly empty.
+        1..LANES => {
+            let mut rows = [0.0; LANES * LANES];
+            let rows = &mut rows[..bias.len() * LANES];
+            rows.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+            add_to_rows(curve, rows, values);
+        }
+        _ => add_to_rows(curve, bias, values),
+    }
+}
+
+/// Values of the widest register.
+const LANES: usize = 16;
 
 vectorised! {
     /// `values · factor + other`, in place.
@@ -392,11 +543,25 @@ vectorised! {
         values.iter_mut().zip(other).for_each(|(value, other)| *value = A::mul_add(*value, factor, *other));
     }
 
-    /// Adds `row` to each row of `values`.
-    fn add_to_rows(row: &[f32], values: &mut [f32]) {
-        for values in values.chunks_exact_mut(row.len()) {
-            values.iter_mut().zip(row).for_each(|(value, part)| *value += part);
+    /// The curve's values of `values + row` for each row of `values`, in place.
+    fn add_to_rows<C: Curve>(curve: C, row: &[f32], values: &mut [f32]) {
+        for values in values.chunks_mut(row.len()) {
+            values.iter_mut().zip(row).for_each(|(value, part)| *value = curve.value::<A>(*value + part));
         }
+    }
+
+    /// The curve's values.
+    fn bend<C: Curve>(curve: C, values: &[f32], output: &mut [f32]) {
+        values.iter().zip(output).for_each(|(value, to)| *to = curve.value::<A>(*value));
+    }
+
+    fn bend_in_place<C: Curve>(curve: C, values: &mut [f32]) {
+        values.iter_mut().for_each(|value| *value = curve.value::<A>(*value));
+    }
+
+    /// Gradients before the curve from those after it; `values` are what the curve saw.
+    fn steepen<C: Curve>(curve: C, values: &[f32], gradients: &mut [f32]) {
+        gradients.iter_mut().zip(values).for_each(|(gradient, value)| *gradient *= curve.slope::<A>(*value));
     }
 
     /// Adds all rows of `values` to `sums`.

@@ -2,6 +2,7 @@
 
 mod activation;
 mod arrange;
+mod bands;
 mod channel_convolution;
 mod convolution;
 mod depthwise;

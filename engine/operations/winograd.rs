@@ -47,8 +47,10 @@ impl Winograd {
             directly > tiles * (POINTS * pairs + TRANSFORM * (input.channels + output.channels))
         }
     }
+}
 
-    pub(crate) fn new(convolution: &Convolution, input: Size, output: Size) -> Self {
+impl Filter for Winograd {
+    fn new(convolution: &Convolution, input: Size, output: Size) -> Self {
         let padding = convolution.window.padding;
         Self {
             forward: Correlation::new(input, output, [padding.top, padding.left]),
@@ -56,9 +58,7 @@ impl Winograd {
             turned: Vec::new(),
         }
     }
-}
 
-impl Filter for Winograd {
     fn input(&self) -> Size {
         self.forward.input
     }
