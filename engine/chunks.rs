@@ -7,7 +7,7 @@ use std::{
     cell::RefCell,
     ops::Range,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -111,20 +111,23 @@ pub(crate) fn total(partials: &[f32], total: &mut [f32]) {
 pub(crate) struct Alert(Arc<AtomicBool>);
 
 impl Alert {
-    /// Wakes the other threads.
-    pub(crate) fn raise() -> Self {
+    /// Wakes the other threads. `None` outside of a pool, and where there are more threads than processors: there
+    /// one that looks for work would be in the way of one that has some.
+    pub(crate) fn raise() -> Option<Self> {
+        static PROCESSORS: LazyLock<usize> =
+            LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let own = rayon::current_thread_index().filter(|_| rayon::current_num_threads() <= *PROCESSORS)?;
         let is_over = Arc::new(AtomicBool::new(false));
         let alert = Self(Arc::clone(&is_over));
-        let own = rayon::current_thread_index();
         rayon::spawn_broadcast(move |context| {
-            while Some(context.index()) != own && !is_over.load(Ordering::Relaxed) {
+            while context.index() != own && !is_over.load(Ordering::Relaxed) {
                 if rayon::yield_now() != Some(rayon::Yield::Executed) {
                     // Somebody else may need this processor.
                     std::thread::yield_now();
                 }
             }
         });
-        alert
+        Some(alert)
     }
 }
 

@@ -202,6 +202,49 @@ fn weights_do_not_depend_on_the_number_of_threads() {
     }
 }
 
+/// Layers with so much to do that a single image goes to several threads, with an odd number of rows: dense, strided,
+/// depthwise and pointwise ones, residual sums, and activations after no norm.
+const WIDE: &str = "
+backbone:
+  - [1, Conv, [48, 3]]
+  - [1, ResBottleneck, [48, true, 1, 0.5, ReLU]]
+  - [1, Fire, [16, 64, 64]]
+  - [1, InvertedResidualv2, [4, 64, 1]]
+  - [1, DWConv, [128, 5, 2]]
+  - [1, Conv, [160, 3, 2]]
+  - [1, MBConv, [4, 160, 1, 3]]
+  - [1, GlobalAvgPool, []]
+  - [1, Flatten, []]
+  - [1, Linear, [300]]
+  - [1, Linear, [10]]
+";
+
+#[test]
+fn scores_do_not_depend_on_the_number_of_threads() {
+    let source = SourceText { name: "wide".into(), text: WIDE.to_owned() };
+    let spec = ModelSpec::parse(&source, &Blocks::builtin()).unwrap();
+    let layers = Network::plan(&spec, Shape::image(3, 31, 30)).unwrap().layers;
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    for images in [1, 3] {
+        let batch = noise(&layers, images);
+        let scores = |threads| {
+            pool(threads).install(|| {
+                let mut engine = engine::compile(&layers, &Weights::initial(&layers, 0), PLAIN, 0).unwrap();
+                // Statistics and weights that are not those of the beginning: what was kept must be made again.
+                let before = engine.scores(&batch.images).unwrap();
+                let objective = Objective::cross_entropy(10, 0.1);
+                Executor::train_step(&mut engine, &noise(&layers, 4), &Step::alone(0, 0.05, &objective)).unwrap();
+                [before, engine.scores(&batch.images).unwrap()]
+            })
+        };
+        let one = scores(1);
+        assert_ne!(one[0], one[1]);
+        for threads in [2, 5] {
+            assert!(scores(threads) == one, "{threads} threads give other scores of {images} images than one");
+        }
+    }
+}
+
 #[test]
 fn images_and_weights_that_do_not_fit_are_refused() {
     let layers = with_classifier(Layers::identity(vec![Shape::image(3, 4, 4)]));

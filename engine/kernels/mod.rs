@@ -7,7 +7,7 @@ mod product;
 mod transpose;
 mod winograd;
 
-pub(crate) use columns::{Right, product_by_columns};
+pub(crate) use columns::{Right, has_columns_for_all, product_by_columns};
 pub(crate) use depthwise::{DepthwiseFilter, DepthwiseGradient, Tap, filter_channels, gradient_of_filter};
 pub(crate) use product::{Outer, Product, Segment, outer, product};
 pub(crate) use transpose::transpose;
