@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     ops::Range,
     sync::{
         Arc, LazyLock,
@@ -30,9 +30,31 @@ pub(crate) fn ranges(images: usize) -> Vec<Range<usize>> {
     (0..images).step_by(chunk).map(|first| first..(first + chunk).min(images)).collect()
 }
 
+thread_local! {
+    /// Whether this thread works alone at the moment.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Threads that may share what there is to do.
+pub(crate) fn threads() -> usize {
+    if ALONE.get() { 1 } else { rayon::current_num_threads() }
+}
+
+/// Runs `work`, which is too short to wake other threads for any part of it.
+pub(crate) fn alone<R>(work: impl FnOnce() -> R) -> R {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _before = Before(ALONE.replace(true));
+    work()
+}
+
 /// Runs `work` on all of `tasks`, on several threads if there are `values` enough to pay for it.
 pub(crate) fn run<T: Send>(tasks: Vec<T>, values: usize, work: impl Fn(T) + Sync + Send) {
-    if values < SMALL || rayon::current_num_threads() == 1 {
+    if values < SMALL || threads() == 1 {
         tasks.into_iter().for_each(work);
     } else {
         tasks.into_par_iter().with_max_len(1).for_each(work);
@@ -57,7 +79,7 @@ pub(crate) fn for_each_share(
     length: usize,
     work: impl Fn(usize, &mut [f32]) + Sync + Send,
 ) {
-    for_each_part(images, images.div_ceil(rayon::current_num_threads()).max(1), output, length, work);
+    for_each_part(images, images.div_ceil(threads()).max(1), output, length, work);
 }
 
 fn for_each_part(

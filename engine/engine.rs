@@ -22,11 +22,11 @@ pub struct Engine {
     /// Sums of the gradients of batches that the optimizer has not seen yet.
     waiting: Vec<f32>,
     input: Shape,
-    /// Whether class scores of one image take so long that other threads may help.
-    is_worth_waking: bool,
+    /// Of the class scores of one image.
+    multiply_adds: u64,
 }
 
-/// Multiply-adds of an image that pay for waking threads: about 40 µs of one.
+/// Multiply-adds that pay for waking threads: about 40 µs of one.
 const WAKING: u64 = 2_000_000;
 
 /// One training step.
@@ -108,7 +108,7 @@ impl Engine {
             buffers: Vec::new(),
             waiting: Vec::new(),
             input: *input,
-            is_worth_waking: layers.macs() >= WAKING,
+            multiply_adds: layers.macs(),
             plan,
         };
         engine.load(weights)?;
@@ -202,9 +202,12 @@ impl Engine {
     /// When the images do not have the network's shape.
     pub fn scores(&mut self, images: &[f32]) -> Result<Vec<f32>, EngineError> {
         let run = Run { images: self.take_images(images, false)?, training: false, step: 0 };
-        let is_cut = run.images < rayon::current_num_threads() && self.is_worth_waking;
-        let _alert = is_cut.then(chunks::Alert::raise);
-        self.forward(&run);
+        if self.multiply_adds * (run.images as u64) < WAKING {
+            chunks::alone(|| self.forward(&run));
+        } else {
+            let _alert = (run.images < chunks::threads()).then(chunks::Alert::raise);
+            self.forward(&run);
+        }
         Ok(self.output(&run).to_vec())
     }
 

@@ -6,12 +6,12 @@ use crate::chunks;
 /// Columns that one task computes: whole registers of every instruction set. With few rows the task is
 /// to read the right factor, in pieces as long as leave every thread one.
 fn columns_per_task(rows: usize, columns: usize) -> usize {
-    if rows < 8 { columns.div_ceil(rayon::current_num_threads()).next_multiple_of(16).max(64) } else { 96 }
+    if rows < 8 { columns.div_ceil(chunks::threads()).next_multiple_of(16).max(64) } else { 96 }
 }
 
 /// Whether [`product_by_columns`] gives every thread something to do.
 pub(crate) fn has_columns_for_all(rows: usize, columns: usize) -> bool {
-    columns.div_ceil(columns_per_task(rows, columns)) >= rayon::current_num_threads()
+    columns.div_ceil(columns_per_task(rows, columns)) >= chunks::threads()
 }
 
 /// A factor on the right.

@@ -151,7 +151,8 @@ impl Filter for Convolve {
     }
 
     fn shares_one_product(&self, images: usize) -> bool {
-        self.is_heavy() && self.is_one_matrix(images * self.output.pixels(), self.output.channels)
+        let rows = images * self.output.pixels();
+        self.is_heavy() && self.is_one_matrix(rows) && has_columns_for_all(rows, self.output.channels)
     }
 
     fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]) {
@@ -251,7 +252,7 @@ impl Filter for Convolve {
 
     fn apply_to_all(&mut self, weights: &[f32], images: &[f32], output: &mut [f32]) {
         let sizes = [output.len() / self.output.channels, self.input.channels, self.output.channels];
-        if self.is_one_matrix(sizes[0], sizes[2]) {
+        if self.is_one_matrix(sizes[0]) && has_columns_for_all(sizes[0], sizes[2]) {
             return product_by_columns(sizes, images, Right::Rows(weights), &mut self.room, output, false);
         }
         apply_in_shares(self, weights, images, output);
@@ -259,7 +260,9 @@ impl Filter for Convolve {
 
     fn input_gradient_of_all(&mut self, weights: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool) {
         let sizes = [of_output.len() / self.output.channels, self.output.channels, self.input.channels];
-        if self.is_one_matrix(sizes[0], sizes[2]) {
+        // A sum that is added to another is rounded otherwise than one that begins with it: the number of threads
+        // must not decide.
+        if self.is_one_matrix(sizes[0]) && (add || has_columns_for_all(sizes[0], sizes[2])) {
             return product_by_columns(sizes, of_output, Right::Columns(weights), &mut self.room, of_input, add);
         }
         self.prepare_backward(weights);
@@ -333,9 +336,9 @@ impl Convolve {
         }
     }
 
-    /// Whether `rows` rows of the output are so few that reading the weights is most of the work, one product gives
-    /// them, and its `columns` are enough for all threads.
-    fn is_one_matrix(&self, rows: usize, columns: usize) -> bool {
-        self.windows.is_none() && self.groups == 1 && rows <= 512 && has_columns_for_all(rows, columns)
+    /// Whether `rows` rows of the output are so few that reading the weights is most of the work,
+    /// and one product gives them.
+    fn is_one_matrix(&self, rows: usize) -> bool {
+        self.windows.is_none() && self.groups == 1 && rows <= 512
     }
 }

@@ -267,7 +267,7 @@ impl<F: Filter> Filtered<F> {
     /// and enough to do.
     fn cut_into_bands(&mut self, run: &Run, parameters: &[f32]) -> bool {
         let (input, output) = (self.filter.input(), self.filter.output());
-        let wanted = rayon::current_num_threads().div_ceil(run.images);
+        let wanted = chunks::threads().div_ceil(run.images);
         let work = output.pixels() * self.filter.weights();
         let pays = wanted > 1 && work >= BANDED && !self.filter.shares_one_product(run.images);
         let Some(convolution) = self.convolution.filter(|_| pays) else {

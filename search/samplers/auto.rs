@@ -20,6 +20,8 @@ pub(crate) const KIND: SamplerKind = SamplerKind::of::<Auto>(
 
 /// Networks that the model learns from: beyond these the best and the newest.
 const LEARNT: usize = 240;
+/// The cost that time follows from.
+const MACS: &str = "macs";
 /// Parts of the candidates, in turn: the first round is edits and random networks, the others are edits of what
 /// promised most before.
 const ROUNDS: usize = 3;
@@ -46,11 +48,13 @@ struct AutoSettings {
     n_candidates: usize,
     /// Of how many of the best networks neighbours are looked at; of several objectives the front is added.
     n_parents: usize,
+    /// A gain counts by the multiply-adds of the network to this power less: 0 makes the most of trials, 1 of time.
+    cost_exponent: f64,
 }
 
 impl Default for AutoSettings {
     fn default() -> Self {
-        Self { n_startup_trials: None, n_candidates: 200, n_parents: 5 }
+        Self { n_startup_trials: None, n_candidates: 200, n_parents: 5, cost_exponent: 0.0 }
     }
 }
 
@@ -59,6 +63,7 @@ impl Settings for AutoSettings {
         at_least("n_startup_trials", self.n_startup_trials.unwrap_or(10) as f64, 2.0)
             .or_else(|| at_least("n_candidates", self.n_candidates as f64, 1.0))
             .or_else(|| at_least("n_parents", self.n_parents as f64, 1.0))
+            .or_else(|| at_least("cost_exponent", self.cost_exponent, 0.0))
     }
 }
 
@@ -85,6 +90,7 @@ impl Sampler for Auto {
             chance,
             looked_at: HashSet::new(),
             promising: Vec::new(),
+            cost_exponent: self.settings.cost_exponent,
             model: Model::new(history, &learnt, &running),
         };
         let parents = self.parents(history, &learnt);
@@ -102,7 +108,8 @@ impl Sampler for Auto {
 
 impl Auto {
     /// A random network of those that a number of draws gives: the `count`-th part of the costs, in an order that
-    /// spreads. With one objective cheap networks are left out: few of them are the best.
+    /// spreads. With one objective cheap networks are left out, because few of them are the best; where time counts,
+    /// expensive ones, because several others can be tried for each of them.
     fn spread(
         &self,
         history: History<'_>,
@@ -122,7 +129,11 @@ impl Auto {
         let mut order: Vec<(f64, usize)> = pool.iter().map(cost).zip(0..).collect();
         order.sort_by(|one, other| one.0.total_cmp(&other.0));
         let part = van_der_corput(count);
-        let part = if history.objectives.len() == 1 { 0.5 + 0.5 * part } else { part };
+        let part = match history.objectives.len() {
+            _ if self.settings.cost_exponent > 0.0 => 0.6 * part,
+            1 => 0.5 + 0.5 * part,
+            _ => part,
+        };
         let chosen = order[((part * order.len() as f64) as usize).min(order.len() - 1)].1;
         Ok(pool.swap_remove(chosen))
     }
@@ -215,8 +226,9 @@ struct Hunt<'a> {
     attempts: Attempts<'a>,
     chance: Chance,
     looked_at: HashSet<String>,
-    /// By falling gain.
+    /// By falling gain for what they cost.
     promising: Vec<(f64, Candidate)>,
+    cost_exponent: f64,
     model: Model,
 }
 
@@ -225,7 +237,8 @@ impl Hunt<'_> {
         let Some(candidate) = candidate.filter(|candidate| self.looked_at.insert(candidate.identity.clone())) else {
             return;
         };
-        let gain = self.model.gain(&candidate);
+        let cost = candidate.costs.iter().find(|(name, _)| name == MACS).map_or(1.0, |(_, macs)| macs.max(1.0));
+        let gain = self.model.gain(&candidate) / libm::pow(cost, self.cost_exponent);
         let place = self.promising.partition_point(|(known, _)| *known >= gain);
         self.promising.insert(place, (gain, candidate));
     }

@@ -117,7 +117,11 @@ impl<'a> Setup<'a> {
         }
         let settings = effective(arguments, &objectives, &Map::new())?;
         device::open(&arguments.device)?;
-        let (name, given) = named(&arguments.sampler).map_err(wrong("sampler"))?;
+        let (name, mut given) = named(&arguments.sampler).map_err(wrong("sampler"))?;
+        if name == SAMPLER && !external && objectives.len() == 1 && arguments.trials.is_none() {
+            // What ends the search is time, or something that is to be found soon.
+            given.entry("cost_exponent").or_insert_with(|| json!(1.0));
+        }
         let sampler = sampler(name, settings.seed, &given).map_err(|error| wrong("sampler")(error.to_string()))?;
         let pruner_text = arguments.pruner.as_deref().unwrap_or(if external { "none" } else { PRUNER }).to_owned();
         let (name, mut given) = named(&pruner_text).map_err(wrong("pruner"))?;
