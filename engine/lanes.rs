@@ -114,162 +114,94 @@ mod x86 {
     use super::Lanes;
     use std::arch::x86_64::*;
 
-    /// AVX-512 F.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Avx512(__m512);
-
+    /// The first `count` bits.
     #[inline(always)]
-    fn first16(count: usize) -> __mmask16 {
-        (1u32.wrapping_shl(count as u32)).wrapping_sub(1) as __mmask16
+    fn mask(count: usize) -> u16 {
+        (1u32.wrapping_shl(count as u32)).wrapping_sub(1) as u16
     }
 
-    // SAFETY (all methods): the caller promises the instructions and the pointers.
-    impl Lanes for Avx512 {
-        const COUNT: usize = 16;
-        const ROWS: usize = 8;
-        type Half = Avx512Half;
-
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            Self(unsafe { _mm512_setzero_ps() })
-        }
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            Self(unsafe { _mm512_set1_ps(value) })
-        }
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            Self(unsafe { _mm512_loadu_ps(from) })
-        }
-        #[inline(always)]
-        unsafe fn load_first(from: *const f32, count: usize) -> Self {
-            Self(unsafe { _mm512_maskz_loadu_ps(first16(count), from) })
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm512_storeu_ps(to, self.0) }
-        }
-        #[inline(always)]
-        unsafe fn store_first(self, to: *mut f32, count: usize) {
-            unsafe { _mm512_mask_storeu_ps(to, first16(count), self.0) }
-        }
-        #[inline(always)]
-        unsafe fn add(self, other: Self) -> Self {
-            Self(unsafe { _mm512_add_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        unsafe fn sub(self, other: Self) -> Self {
-            Self(unsafe { _mm512_sub_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
-            Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, sum.0) })
-        }
-    }
-
-    /// AVX-512 VL: half a register, with the masks of AVX-512.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Avx512Half(__m256);
-
+    /// The sign bits of the first `count` of 8 values.
     #[inline(always)]
-    fn first8_of_mask(count: usize) -> __mmask8 {
-        (1u32.wrapping_shl(count as u32)).wrapping_sub(1) as __mmask8
-    }
-
-    // SAFETY (all methods): the caller promises the instructions and the pointers.
-    impl Lanes for Avx512Half {
-        const COUNT: usize = 8;
-        const ROWS: usize = 8;
-        type Half = Self;
-
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            Self(unsafe { _mm256_setzero_ps() })
-        }
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            Self(unsafe { _mm256_set1_ps(value) })
-        }
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            Self(unsafe { _mm256_loadu_ps(from) })
-        }
-        #[inline(always)]
-        unsafe fn load_first(from: *const f32, count: usize) -> Self {
-            Self(unsafe { _mm256_maskz_loadu_ps(first8_of_mask(count), from) })
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm256_storeu_ps(to, self.0) }
-        }
-        #[inline(always)]
-        unsafe fn store_first(self, to: *mut f32, count: usize) {
-            unsafe { _mm256_mask_storeu_ps(to, first8_of_mask(count), self.0) }
-        }
-        #[inline(always)]
-        unsafe fn add(self, other: Self) -> Self {
-            Self(unsafe { _mm256_add_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        unsafe fn sub(self, other: Self) -> Self {
-            Self(unsafe { _mm256_sub_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
-            Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, sum.0) })
-        }
-    }
-
-    /// AVX2 with FMA.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Avx2(__m256);
-
-    #[inline(always)]
-    unsafe fn first8(count: usize) -> __m256i {
+    unsafe fn signs(count: usize) -> __m256i {
         unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
     }
 
-    // SAFETY (all methods): the caller promises the instructions and the pointers.
-    impl Lanes for Avx2 {
-        const COUNT: usize = 8;
-        const ROWS: usize = 4;
-        type Half = Self;
+    /// A register of `COUNT` values, beside three of which `ROWS` rows of accumulators fit, with what its instructions
+    /// are called and how a part of it is loaded and stored.
+    macro_rules! register {
+        ($(#[$attribute:meta])* $name:ident($values:ty): COUNT $count:literal, ROWS $rows:literal, Half $half:ty;
+            $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul_add:ident;
+            |$from:ident, $to:ident, $lanes:ident, $first:ident| $load_first:expr, $store_first:expr) => {
+            $(#[$attribute])*
+            #[derive(Clone, Copy)]
+            pub(crate) struct $name($values);
 
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            Self(unsafe { _mm256_setzero_ps() })
-        }
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self {
-            Self(unsafe { _mm256_set1_ps(value) })
-        }
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self {
-            Self(unsafe { _mm256_loadu_ps(from) })
-        }
-        #[inline(always)]
-        unsafe fn load_first(from: *const f32, count: usize) -> Self {
-            Self(unsafe { _mm256_maskload_ps(from, first8(count)) })
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm256_storeu_ps(to, self.0) }
-        }
-        #[inline(always)]
-        unsafe fn store_first(self, to: *mut f32, count: usize) {
-            unsafe { _mm256_maskstore_ps(to, first8(count), self.0) }
-        }
-        #[inline(always)]
-        unsafe fn add(self, other: Self) -> Self {
-            Self(unsafe { _mm256_add_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        unsafe fn sub(self, other: Self) -> Self {
-            Self(unsafe { _mm256_sub_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
-            Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, sum.0) })
-        }
+            // SAFETY (all methods): the caller promises the instructions and the pointers.
+            impl Lanes for $name {
+                const COUNT: usize = $count;
+                const ROWS: usize = $rows;
+                type Half = $half;
+
+                #[inline(always)]
+                unsafe fn zero() -> Self {
+                    Self(unsafe { $zero() })
+                }
+                #[inline(always)]
+                unsafe fn splat(value: f32) -> Self {
+                    Self(unsafe { $splat(value) })
+                }
+                #[inline(always)]
+                unsafe fn load(from: *const f32) -> Self {
+                    Self(unsafe { $load(from) })
+                }
+                #[inline(always)]
+                unsafe fn load_first($from: *const f32, $first: usize) -> Self {
+                    Self(unsafe { $load_first })
+                }
+                #[inline(always)]
+                unsafe fn store(self, to: *mut f32) {
+                    unsafe { $store(to, self.0) }
+                }
+                #[inline(always)]
+                unsafe fn store_first(self, $to: *mut f32, $first: usize) {
+                    let $lanes = self.0;
+                    unsafe { $store_first }
+                }
+                #[inline(always)]
+                unsafe fn add(self, other: Self) -> Self {
+                    Self(unsafe { $add(self.0, other.0) })
+                }
+                #[inline(always)]
+                unsafe fn sub(self, other: Self) -> Self {
+                    Self(unsafe { $sub(self.0, other.0) })
+                }
+                #[inline(always)]
+                unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+                    Self(unsafe { $mul_add(self.0, factor.0, sum.0) })
+                }
+            }
+        };
+    }
+
+    register! {
+        /// AVX-512 F.
+        Avx512(__m512): COUNT 16, ROWS 8, Half Avx512Half;
+        _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_fmadd_ps;
+        |from, to, lanes, count| _mm512_maskz_loadu_ps(mask(count), from), _mm512_mask_storeu_ps(to, mask(count), lanes)
+    }
+
+    register! {
+        /// AVX-512 VL: half a register, with the masks of AVX-512.
+        Avx512Half(__m256): COUNT 8, ROWS 8, Half Self;
+        _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_fmadd_ps;
+        |from, to, lanes, count| _mm256_maskz_loadu_ps(mask(count) as u8, from),
+            _mm256_mask_storeu_ps(to, mask(count) as u8, lanes)
+    }
+
+    register! {
+        /// AVX2 with FMA.
+        Avx2(__m256): COUNT 8, ROWS 4, Half Self;
+        _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_fmadd_ps;
+        |from, to, lanes, count| _mm256_maskload_ps(from, signs(count)), _mm256_maskstore_ps(to, signs(count), lanes)
     }
 }

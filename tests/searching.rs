@@ -24,7 +24,7 @@ backbone:
   - [1, Linear, [10]]
 train: {lr: {float: [1e-3, 1e-1], log: true}}
 ";
-const QUICK: &str = "--epochs 2 --subset 300 --batch 100 --sampler random";
+const QUICK: &str = "--epochs 2 --subset 300 --batch 100 --sampler random --pruner none";
 
 fn folder_with_space() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -212,6 +212,27 @@ fn queued_specs_come_first_whoever_wrote_them() {
     assert!(!folder.path().join("studies/other.db").exists());
 }
 
+/// Of four epochs the first one decides: a quarter of the trials goes on.
+#[test]
+fn beaten_trials_are_set_aside_by_default() {
+    let folder = folder_with_space();
+    let arguments = "space.yml --epochs 4 --subset 500 --batch 100 --trials 9 --jobs 1 --finalists 0";
+    let (code, result, stderr) = search(folder.path(), arguments);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("search  auto, pruner asha, 1 at a time"), "{stderr}");
+    let trials = trials(folder.path(), "space");
+    let reports = |trial: &Trial| trial.reports.len();
+    assert!(trials.iter().all(|trial| [1, 4].contains(&reports(trial))), "{:?}", told(&trials));
+    let (whole, beaten): (Vec<&Trial>, Vec<&Trial>) = trials.iter().partition(|trial| reports(trial) == 4);
+    // Later ones may be better than one that went on early, but none of those that wait is the best.
+    let best = |trials: &[&Trial]| trials.iter().map(|trial| trial.reports[0].1).fold(0.0, f64::max);
+    assert!((1..=4).contains(&whole.len()) && best(&beaten) <= best(&whole), "{:?}", told(&trials));
+    assert_eq!(
+        (&result["trials"]["complete"], &result["trials"]["pruned"]),
+        (&whole.len().into(), &beaten.len().into())
+    );
+}
+
 #[test]
 fn nothing_that_was_trained_is_trained_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -242,6 +263,9 @@ backbone:
     let ended = trials(folder.path(), "space");
     assert_eq!(ended[1].user["reused"], 0);
     assert_eq!((&ended[1].values, &ended[1].reports), (&ended[0].values, &ended[0].reports));
+    // What was measured beside the objective is known of the repetition too; time it took none.
+    assert!(ended[0].user["macro_f1"].is_number() && ended[1].user["macro_f1"] == ended[0].user["macro_f1"]);
+    assert!(ended[0].user.contains_key("seconds") && !ended[1].user.contains_key("seconds"));
 }
 
 #[test]
@@ -353,7 +377,7 @@ fn a_search_that_is_stopped_goes_on_with_the_same_command() {
 #[test]
 fn killed_workers_lose_nothing_and_trials_go_on_from_their_checkpoints() {
     let folder = folder_with_space();
-    let arguments = "space.yml --epochs 12 --subset 400 --sampler random --trials 8 --jobs 1 --finalists 0 --lease 1s";
+    let arguments = "space.yml --epochs 12 --subset 400 --sampler random --pruner none --trials 8 --jobs 1 --finalists 0 --lease 1s";
     let (code, _, stderr) = search(folder.path(), &format!("{arguments} --study whole"));
     assert_eq!(code, 0, "{stderr}");
     let killed = format!("{arguments} --study killed");

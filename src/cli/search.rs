@@ -1,6 +1,7 @@
 //! `nasgen search`: the best network of a space.
 
 mod board;
+mod last_step;
 mod pictures;
 mod result;
 mod setup;
@@ -20,6 +21,7 @@ use crate::{
     search::Keep,
     space::Tuning,
 };
+use last_step::LastStep;
 use nasgen_modules::Blocks;
 use setup::Setup;
 use std::{
@@ -179,7 +181,8 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     if interrupt.asked() {
         return Err(interrupted(&interrupt, &opened.name));
     }
-    let finale = workers::finale(&setup, &opened, clock, each, &interrupt, output)?;
+    let last_step = LastStep { setup: &setup, opened: &opened, clock, interrupt: &interrupt, output };
+    let finale = last_step.run(each)?;
     if interrupt.asked() {
         return Err(interrupted(&interrupt, &opened.name));
     }

@@ -1,7 +1,7 @@
 //! The attributes that a search writes beside what Optuna has a place for. Those of the user are for people and
 //! other programs; those of the system begin with `nasgen:`.
 
-use nasgen_search::Trial;
+use nasgen_search::{Attributes, Trial};
 use serde_json::Value;
 
 /// User: the whole spec, as YAML.
@@ -19,6 +19,14 @@ pub const GIVEN: &str = "given";
 /// Whether a user attribute has a meaning of its own here, so that nothing that was measured may be called so.
 pub(super) fn is_own(name: &str) -> bool {
     [CONFIG, FAULT, REASON, LAST_LINES, REUSED, GIVEN, "params", "macs"].contains(&name)
+}
+
+/// User: what a training took. A trial that is another one's repetition took nothing.
+const TAKEN: [&str; 2] = ["seconds", "images_per_second"];
+
+/// What a trial measured, beside its values: what its repetition knows too.
+pub(super) fn measures(user: &Attributes) -> impl Iterator<Item = (&String, &Value)> {
+    user.iter().filter(|(name, value)| value.is_number() && !is_own(name) && !TAKEN.contains(&name.as_str()))
 }
 
 /// System: what the suggestion saw, as [`view()`](super::view()) writes it.

@@ -601,6 +601,7 @@ impl Driver<'_> {
             };
             let mut user = Attributes::from([(REUSED.to_owned(), json!(before.number))]);
             let copied = [FAULT, REASON].iter().filter_map(|key| before.user.get_key_value(*key));
+            let copied = copied.chain(attributes::measures(&before.user));
             user.extend(copied.map(|(key, value)| (key.clone(), value.clone())));
             storage.report(&held.lease, &before.reports, &Attributes::new())?;
             let values =

@@ -27,6 +27,8 @@ pub(super) fn known<'a>(trials: &'a [Trial], identity: &str, number: u64) -> Kno
             State::Fail if attributes::fault(trial) == Some(&FaultKind::Diverged.to_string()) => {
                 return Known::Result(trial);
             }
+            // One that only has the beginning of another, which may yet go on.
+            State::Pruned if attributes::reused(trial).is_some() => {}
             State::Pruned => beginning = Some(trial),
             State::Running if trial.paused && !attributes::is_interrupted(trial) => beginning = Some(trial),
             // Of two that begin at the same time the first one trains.
@@ -88,6 +90,8 @@ mod tests {
             }
         };
         assert_eq!(known(&[&crashed], 9), "nothing");
+        let repetition = of(5, State::Pruned, &[(attributes::REUSED, json!(2))]);
+        assert_eq!(known(&[&repetition], 2), "nothing", "what was set aside goes on whoever has its beginning");
         assert_eq!(known(&[&crashed, &diverged], 9), "result 1");
         assert_eq!(known(&[&pruned, &running], 9), "beginning 2");
         assert_eq!(known(&[&pruned, &running, &complete], 9), "result 4");

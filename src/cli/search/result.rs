@@ -2,8 +2,9 @@
 
 use super::{
     board::word,
+    last_step::{Finale, made_again},
     setup::{Opened, Setup},
-    workers::{Finale, TALLY, config_file, made_again, percent, plural},
+    workers::{TALLY, config_file, percent, plural},
 };
 use crate::{
     cli::{
