@@ -3,8 +3,10 @@
 mod board;
 mod last_step;
 mod pictures;
+mod queue;
 mod result;
 mod setup;
+mod study;
 mod trainer;
 mod workers;
 

@@ -2,7 +2,8 @@
 
 use super::{
     board::Board,
-    setup::{Opened, Setup},
+    setup::Setup,
+    study::Opened,
     trainer::{Trainer, weights_folder},
     workers::{Clock, Crew, plural, trainer},
 };

@@ -3,7 +3,8 @@
 use super::{
     board::word,
     last_step::{Finale, made_again},
-    setup::{Opened, Setup},
+    setup::Setup,
+    study::Opened,
     workers::{TALLY, config_file, percent, plural},
 };
 use crate::{

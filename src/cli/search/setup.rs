@@ -1,4 +1,4 @@
-//! What is searched, on what and where it is written down.
+//! What is searched, on what and how.
 
 use super::{Arguments, pictures::Pictures, trainer::metric_named};
 use crate::{
@@ -9,30 +9,20 @@ use crate::{
         failure::{Failure, Kind},
         output::Output,
         space::read_space,
-        train::{ExecutorName, executor, quoted},
+        train::{ExecutorName, executor},
     },
     data::Source,
     network::Network,
-    numbers::{grouped, short},
-    search::{
-        Keep, Limits, ModelSpace, attributes, differences, hash, is_wider, objectives_text, parse_objectives,
-        parse_until,
-    },
+    search::{Keep, Limits, ModelSpace, parse_objectives, parse_until},
     space::{Budget, RandomDraw, Space},
-    spec::{ModelSpec, SourceText, TrainSettings, is_set, yaml},
-    study,
+    spec::{TrainSettings, is_set, yaml},
     train::{OptimizerRule, RunConfig},
     weights::Weights,
 };
 use nasgen_modules::{Blocks, Shape};
-use nasgen_search::{Attributes, Objective, Pruner, Rejection, Sampler, pruner, sampler};
-use nasgen_storage::{Storage, Study, connect};
+use nasgen_search::{Objective, Pruner, Rejection, Sampler, pruner, sampler};
 use serde_json::{Map, Value, json};
-use std::{
-    path::{Path, PathBuf},
-    thread::available_parallelism,
-    time::Duration,
-};
+use std::{thread::available_parallelism, time::Duration};
 
 /// The sampler when none is named.
 pub(super) const SAMPLER: &str = "auto";
@@ -41,14 +31,7 @@ pub(super) const SAMPLER: &str = "auto";
 const PRUNER: &str = "asha";
 /// Epochs of a trial when nothing else says how many.
 const EPOCHS: usize = 10;
-/// System attribute of a study: what it searches, to the last detail that its values depend on.
-const SEARCHED: &str = "nasgen:search";
-/// System attribute of a study: whether its space was widened.
-const EXTENDED: &str = "nasgen:extended";
-/// System attribute of a study: what chose its trials last.
-const CHOSEN_BY: &str = "nasgen:sampler";
-/// System attribute of a study: what its networks might cost when it was searched last.
-const LIMITS: &str = "nasgen:limits";
+
 /// Draws that look for the first network of a space.
 const LOOKS: u64 = 1000;
 /// How long a latency is measured.
@@ -67,27 +50,10 @@ pub(super) struct Setup<'a> {
     pub(super) sampler: Box<dyn Sampler>,
     pub(super) pruner: Box<dyn Pruner>,
     /// As it is spelled.
-    pruner_text: String,
+    pub(super) pruner_text: String,
     pub(super) jobs: usize,
     /// Cores for each of the jobs.
     pub(super) threads: usize,
-}
-
-/// A spec for the queue: its file, its text and what that says.
-pub(super) type Queued<'a> = (&'a Path, SourceText, ModelSpec);
-
-/// The study in its storage.
-pub(super) struct Opened {
-    pub(super) id: i64,
-    pub(super) name: String,
-    /// As [`connect`] takes it.
-    pub(super) url: String,
-    /// Where its files are.
-    pub(super) folder: PathBuf,
-    /// Trials that there were before.
-    pub(super) before: usize,
-    /// Whether the space was widened since the first of them.
-    pub(super) extended: bool,
 }
 
 impl<'a> Setup<'a> {
@@ -248,221 +214,10 @@ impl<'a> Setup<'a> {
         measured.map_err(|failure| format!("its latency cannot be measured: {}", failure.text()))
     }
 
-    /// Everything that the values of a study depend on.
-    fn description(&self) -> Value {
-        let space = yaml::parse(&self.space.source().text).map_or(Value::Null, |tree| tree.to_json());
-        json!({
-            "space": space,
-            "tune": self.arguments.tune.as_ref().map(|tuning| tuning.sets()),
-            "input": self.arguments.input,
-            "objective": objectives_text(&self.objectives),
-            "images": self.pictures.as_ref().map(Pictures::fingerprint),
-            "kfold": self.config.kfold,
-            "evaluator": self.arguments.evaluator,
-            "settings": self.config.settings,
-        })
-    }
-
-    /// The study, made if there is none; one that is another search is refused.
-    pub(super) fn open(&self, output: &Output) -> Result<Opened, Failure> {
-        let name = self.arguments.study.clone().unwrap_or_else(|| self.space.name.clone());
-        let url = match &self.arguments.storage {
-            Some(url) => url.clone(),
-            None if name.trim().is_empty() => {
-                return Err(Failure::usage("--study: wanted a name, got nothing"));
-            }
-            None if name.contains(['/', '\\', ':']) || name.starts_with('.') => {
-                return Err(Failure::usage(format!(
-                    "--study {name}: a name for a file has no / \\ : and no dot first"
-                )));
-            }
-            None => format!("studies/{name}.db"),
-        };
-        let folder = study::folder(&url, &name);
-        let mut storage = connect(&url)?;
-        let description = self.description();
-        let study = Study {
-            name: name.clone(),
-            objectives: self.objectives.clone(),
-            user: Attributes::new(),
-            system: Attributes::from([(SEARCHED.to_owned(), description.clone())]),
-        };
-        let (id, created) = storage.open(&study)?;
-        if !created {
-            self.join(&mut *storage, id, &name, &description)?;
-        }
-        self.note_limits(&mut *storage, id, &name, output)?;
-        let chosen_by = json!(format!("{}, pruner {}", self.arguments.sampler, self.pruner_text));
-        storage.set_study_attribute(id, true, CHOSEN_BY, &chosen_by)?;
-        storage.set_study_attribute(id, true, attributes::ABOUT, &self.about())?;
-        let before = storage.trials(id)?.len();
-        if !created {
-            output.note(&format!("goes on with the study `{name}` in {url}, which has {before} trials"));
-        }
-        let study = storage.study(&name)?.map(|(_, study)| study);
-        let extended = study.is_some_and(|study| study.system.contains_key(EXTENDED));
-        let opened = Opened { id, name, url, folder, before, extended };
-        std::fs::create_dir_all(&opened.folder).map_err(|error| {
-            Failure::new(Kind::Failed, format!("cannot make the folder {}: {error}", opened.folder.display()))
-        })?;
-        Ok(opened)
-    }
-
-    /// What is searched and how, as pairs of words.
-    fn about(&self) -> Value {
-        let arguments = self.arguments;
-        let limits = self.limits_text();
-        let mut pairs = vec![("space", self.space.name.clone())];
-        match &arguments.evaluator {
-            Some(command) => pairs.push(("evaluator", command.clone())),
-            None => pairs.extend([("data", self.config.data.to_string()), ("epochs", self.epochs_text())]),
-        }
-        pairs.extend([
-            ("objective", objectives_text(&self.objectives)),
-            ("limits", if limits.is_empty() { "none".to_owned() } else { format!("at most {limits}") }),
-            ("sampler", arguments.sampler.clone()),
-            ("pruner", self.pruner_text.clone()),
-            ("seed", self.config.settings.seed.to_string()),
-            ("command", command_line()),
-        ]);
-        json!(pairs)
-    }
-
-    fn epochs_text(&self) -> String {
-        match is_drawn(self.arguments, &self.space, "epochs") {
-            true => "as drawn".to_owned(),
-            false => self.config.settings.epochs.to_string(),
-        }
-    }
-
-    /// Limits may change from one command to the next; then it is said, because trials of before may break them.
-    fn note_limits(&self, storage: &mut dyn Storage, id: i64, name: &str, output: &Output) -> Result<(), Failure> {
-        let limits = self.limits_text();
-        let study = storage.study(name)?.map(|(_, study)| study);
-        let before = study.as_ref().and_then(|study| study.system.get(LIMITS)).and_then(Value::as_str);
-        if let Some(before) = before.filter(|before| *before != limits) {
-            let or_none = |limits: &str| if limits.is_empty() { "none".to_owned() } else { limits.to_owned() };
-            output.note(&format!(
-                "limits are now {}, and were {}: what was tried before stays as it is",
-                or_none(&limits),
-                or_none(before)
-            ));
-        }
-        Ok(storage.set_study_attribute(id, true, LIMITS, &json!(limits))?)
-    }
-
-    /// What a network may cost at most, for people.
-    fn limits_text(&self) -> String {
-        let limits = [
-            self.arguments.max_params.map(|max| format!("{} parameters", grouped(max))),
-            self.arguments.max_macs.map(|max| format!("{} MACs", short(max))),
-            self.arguments.max_latency.map(|max| format!("{max} ms")),
-        ];
-        limits.into_iter().flatten().collect::<Vec<_>>().join(", ")
-    }
-
-    /// Whether the study that is there is this search.
-    fn join(&self, storage: &mut dyn Storage, id: i64, name: &str, description: &Value) -> Result<(), Failure> {
-        let Some((_, study)) = storage.study(name)? else { return Ok(()) };
-        let directions = |objectives: &[Objective]| objectives.iter().map(|one| one.direction).collect::<Vec<_>>();
-        if directions(&study.objectives) != directions(&self.objectives) {
-            return Err(Failure::usage(format!(
-                "the study `{name}` makes {0} better, not {1}; go on with --objective {0}, or choose another name with \
-                 --study",
-                objectives_text(&study.objectives),
-                objectives_text(&self.objectives),
-            )));
-        }
-        // One that another program made is searched from now on.
-        let Some(before) = study.system.get(SEARCHED) else {
-            return Ok(storage.set_study_attribute(id, true, SEARCHED, description)?);
-        };
-        let found = differences(before, description);
-        if found.is_empty() {
-            return Ok(());
-        }
-        let wider = found.iter().all(|one| one.place.starts_with("space") && is_wider(one));
-        if wider && self.arguments.extend {
-            storage.set_study_attribute(id, true, EXTENDED, &json!(true))?;
-            return Ok(storage.set_study_attribute(id, true, SEARCHED, description)?);
-        }
-        let lines: Vec<String> = found.iter().take(10).map(|one| format!("  {}", said(one))).collect();
-        let advice = match wider {
-            true => "--extend goes on with the wider space; what was tried stays".to_owned(),
-            false => "--study NAME begins another study".to_owned(),
-        };
-        Err(Failure::usage(format!("the study `{name}` is another search:\n{}\n{advice}", lines.join("\n"))))
-    }
-
-    /// The specs of `--enqueue`, all read before the first of them is put into the queue.
-    pub(super) fn queue(&self) -> Result<Vec<Queued<'a>>, Failure> {
-        let read = |path: &'a PathBuf| {
-            let source = SourceText::read(path)?;
-            let spec = ModelSpec::parse(&source, self.space.blocks())?;
-            Ok((path.as_path(), source, spec))
-        };
-        self.arguments.enqueue.iter().map(read).collect()
-    }
-
-    /// Puts specs into the queue, each once.
-    pub(super) fn enqueue(&self, queue: &[Queued<'_>], opened: &Opened, output: &Output) -> Result<(), Failure> {
-        if queue.is_empty() {
-            return Ok(());
-        }
-        let mut storage = connect(&opened.url)?;
-        for (path, source, spec) in queue {
-            let mark = json!(hash(&source.text));
-            if storage.trials(opened.id)?.iter().any(|trial| trial.user.get(ENQUEUED) == Some(&mark)) {
-                output.note(&format!("{} was in the queue before", path.display()));
-                continue;
-            }
-            let mut user = Attributes::from([(ENQUEUED.to_owned(), mark)]);
-            let drawn = spec.sample.as_ref().filter(|sample| sample["space"] == json!(self.space.name));
-            let draws = drawn.and_then(|sample| sample["draws"].as_object());
-            let fixed = draws.map(|draws| draws.clone().into_iter().collect()).unwrap_or_default();
-            if draws.is_none() {
-                output.note(&format!(
-                    "{} was not drawn from the space: it is ranked, and no sampler learns from it",
-                    path.display()
-                ));
-                user.insert(attributes::CONFIG.to_owned(), json!(source.text));
-                user.insert(attributes::GIVEN.to_owned(), json!(true));
-            }
-            storage.enqueue(opened.id, &fixed, &user)?;
-        }
-        Ok(())
-    }
-
     pub(super) fn keep(&self) -> Keep {
         Keep { bytes: self.arguments.max_disk, ..self.arguments.keep }
     }
-
-    pub(super) fn headline(&self, opened: &Opened) -> String {
-        let limits = self.limits_text();
-        let limits = if limits.is_empty() { limits } else { format!(", at most {limits}") };
-        let scored = match (&self.arguments.evaluator, &self.config.settings) {
-            (Some(command), _) => format!("`{command}`"),
-            (None, _) if is_drawn(self.arguments, &self.space, "epochs") => {
-                format!("as many epochs as are drawn on {}", self.config.data)
-            }
-            (None, settings) => format!("{} epochs on {}", settings.epochs, self.config.data),
-        };
-        format!(
-            "study   {} in {}\nspace   {}{limits}\nscore   {} by {scored}\nsearch  {}, pruner {}, {} at a time, seed {}",
-            opened.name,
-            opened.url,
-            self.space.name,
-            objectives_text(&self.objectives),
-            self.arguments.sampler,
-            self.pruner_text,
-            self.jobs,
-            self.config.settings.seed,
-        )
-    }
 }
-
-/// User attribute of a trial that was put into the queue: a checksum of the file.
-const ENQUEUED: &str = "enqueued";
 
 /// The settings of a training: the flags over what the spec says, and what a search decides.
 fn effective(
@@ -504,18 +259,8 @@ fn refuse_drawn_settings(arguments: &Arguments, space: &Space) -> Result<(), Fai
     Ok(())
 }
 
-/// The command as it was given, without the password of a database.
-fn command_line() -> String {
-    let word = |word: String| match word.split_once("://") {
-        Some((scheme, rest)) if rest.contains('@') => format!("{scheme}://…"),
-        _ => quoted(&word),
-    };
-    let words = std::env::args_os().skip(1).map(|argument| word(argument.to_string_lossy().into_owned()));
-    ["nasgen".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
-}
-
 /// Whether the space, or `--tune`, draws this setting.
-fn is_drawn(arguments: &Arguments, space: &Space, name: &str) -> bool {
+pub(super) fn is_drawn(arguments: &Arguments, space: &Space, name: &str) -> bool {
     let tree = yaml::parse(&space.source().text).ok();
     let train = tree.as_ref().and_then(|tree| tree.get("train"));
     let in_space = train.and_then(|train| train.get(name)).and_then(|value| value.as_map());
@@ -533,13 +278,6 @@ fn named(text: &str) -> Result<(&str, Map<String, Value>), String> {
     };
     let settings = settings.split(',').filter(|pair| !pair.trim().is_empty()).map(setting);
     Ok((name, settings.collect::<Result<_, String>>()?))
-}
-
-fn said(difference: &crate::search::Difference) -> String {
-    match difference.place.as_str() {
-        "images" => "images: other images, or another split of them".into(),
-        _ => difference.text(),
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use super::{
     board::{Board, by_number},
     last_step,
-    setup::{Opened, Setup},
+    setup::Setup,
+    study::Opened,
     trainer::Trainer,
 };
 use crate::{
