@@ -47,10 +47,10 @@ impl InstructionSet {
 /// vectorise; nothing in it is written for one instruction set. `A` in it is the instruction set's
 /// [`crate::activation::Arithmetic`].
 macro_rules! vectorised {
-    ($($(#[$attribute:meta])* fn $name:ident $(<$($generic:ident: $bound:path),+>)? ($($argument:ident: $type:ty),* $(,)?) $body:block)*) => {
+    ($($(#[$attribute:meta])* $visibility:vis fn $name:ident $(<$($generic:ident: $bound:path),+>)? ($($argument:ident: $type:ty),* $(,)?) $body:block)*) => {
         $(
             $(#[$attribute])*
-            fn $name $(<$($generic: $bound),+>)? ($($argument: $type),*) {
+            $visibility fn $name $(<$($generic: $bound),+>)? ($($argument: $type),*) {
                 use $crate::activation::{Arithmetic, Fused, Plain};
 
                 #[inline(always)]

@@ -11,6 +11,7 @@ mod filter;
 mod joining;
 mod norm;
 mod pool;
+mod sums;
 mod winograd;
 
 pub(crate) use activation::{Activate, Softmax};

@@ -1,6 +1,6 @@
 //! Pools over windows, and over parts of an image.
 
-use super::{Size, Taps};
+use super::{Size, Taps, sums::array};
 use crate::{
     chunks,
     instructions::vectorised,
@@ -160,8 +160,7 @@ fn largest_of<const WIDE: usize>(
     let mut largest = [f32::NEG_INFINITY; WIDE];
     let mut winner = [0; WIDE];
     for (_, pixel) in taps {
-        let values: &[f32; WIDE] =
-            input[*pixel as usize * channels..][..WIDE].try_into().expect("as many as asked for");
+        let values = array::<WIDE>(&input[*pixel as usize * channels..]);
         for lane in 0..WIDE {
             // A NaN wins, as in PyTorch, so that it is seen.
             let wins = values[lane] > largest[lane] || values[lane].is_nan();
