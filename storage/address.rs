@@ -28,7 +28,7 @@ pub fn connect_existing(url: &str) -> Result<Box<dyn Storage>> {
 }
 
 fn open(url: &str, create: bool) -> Result<Box<dyn Storage>> {
-    let store = driver(url, create).and_then(|driver| Store::open(driver, create));
+    let store = driver(url, create).and_then(|driver| Store::open(driver, create, without_password(url)));
     Ok(Box::new(store.map_err(|error| named(url, error))?))
 }
 
@@ -38,10 +38,7 @@ fn named(url: &str, error: Error) -> Error {
         Error::Database { message, .. } if message.contains(NO_DATABASE) => {
             wrong(url, "this file is no database of SQLite")
         }
-        Error::Database { trouble, message } => {
-            Error::Database { trouble, message: format!("{}: {message}", without_password(url)) }
-        }
-        other => other,
+        other => other.at(&without_password(url)),
     }
 }
 
@@ -133,6 +130,16 @@ mod tests {
         assert!(connect(&path("foreign.db")).err().unwrap().to_string().contains("tables of another program"));
         drop(connect(&path("own.db")).unwrap());
         drop(connect_existing(&path("own.db")).unwrap());
+    }
+
+    #[test]
+    fn what_fails_later_names_the_storage_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("study.db").display().to_string();
+        let mut storage = connect(&path).unwrap();
+        rusqlite::Connection::open(&path).unwrap().execute_batch("ALTER TABLE studies RENAME TO gone").unwrap();
+        let said = storage.studies().unwrap_err().to_string();
+        assert!(said.matches(&path).count() == 1 && said.contains("no such table"), "{said}");
     }
 
     #[test]

@@ -85,6 +85,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The same; what a database says, with the place where it is.
+    pub(crate) fn at(self, place: &str) -> Self {
+        match self {
+            Self::Database { trouble, message } => Self::Database { trouble, message: format!("{place}: {message}") },
+            other => other,
+        }
+    }
+}
+
 /// Kinds of failures of databases, as far as somebody can do something about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

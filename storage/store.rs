@@ -26,22 +26,24 @@ const LONGEST_NAME: usize = 512;
 /// Studies in a database.
 pub(crate) struct Store {
     driver: Box<dyn Driver>,
+    /// Its address, for messages.
+    place: String,
     known: BTreeMap<i64, Known>,
 }
 
 impl Store {
     /// The studies of a database; Optuna's tables are made only if `create`, what is missing beside them always.
-    pub(crate) fn open(mut driver: Box<dyn Driver>, create: bool) -> Result<Self> {
+    pub(crate) fn open(mut driver: Box<dyn Driver>, create: bool, place: String) -> Result<Self> {
         run(&mut *driver, Access::Write, |transaction| schema::prepare(transaction.driver, create))?;
-        Ok(Self { driver, known: BTreeMap::new() })
+        Ok(Self { driver, place, known: BTreeMap::new() })
     }
 
     fn write<T>(&mut self, work: impl FnMut(&mut Transaction<'_>) -> Result<T>) -> Result<T> {
-        run(&mut *self.driver, Access::Write, work)
+        run(&mut *self.driver, Access::Write, work).map_err(|error| error.at(&self.place))
     }
 
     fn read<T>(&mut self, work: impl FnMut(&mut Transaction<'_>) -> Result<T>) -> Result<T> {
-        run(&mut *self.driver, Access::Read, work)
+        run(&mut *self.driver, Access::Read, work).map_err(|error| error.at(&self.place))
     }
 }
 
@@ -100,7 +102,8 @@ impl Storage for Store {
     }
 
     fn trials(&mut self, study: i64) -> Result<&[Trial]> {
-        self.known.entry(study).or_default().refresh(&mut *self.driver, study)
+        let known = self.known.entry(study).or_default();
+        known.refresh(&mut *self.driver, study).map_err(|error| error.at(&self.place))
     }
 
     fn begin(&mut self, study: i64, worker: &str, lease: Duration, at_most: Option<u64>) -> Result<Option<Work>> {
