@@ -326,6 +326,8 @@ fn what_the_time_cuts_off_is_set_aside() {
         assert!(code == 1 && message.contains("before any trial ended") && message.contains("--time"), "{message}");
         let now = trials(folder.path(), "space");
         assert!(now.len() == 1 && now[0].paused && now[0].state == State::Running, "{now:?}");
+        let has_farthest = message.contains("Farthest came trial 0, with accuracy 0.");
+        assert_eq!(has_farthest, !now[0].reports.is_empty(), "{message}");
     }
 }
 

@@ -17,10 +17,10 @@ use crate::{
     files,
     numbers::{grouped, short, three_digits},
     report::{StudyPage, chance_text},
-    search::{End, Finalist, Tally, attributes},
+    search::{End, Finalist, Tally, attributes, finalists},
     study,
 };
-use nasgen_search::{History, State, Trial, importances};
+use nasgen_search::{History, Objective, State, Trial, importances};
 use nasgen_storage::{Study, connect};
 use serde_json::{Map, Value, json};
 use std::{
@@ -59,7 +59,7 @@ pub(super) fn say(
     let (_, study) = storage
         .study(&opened.name)?
         .ok_or_else(|| Failure::new(Kind::Failed, format!("the study `{}` is gone", opened.name)))?;
-    let (best, won) = study::best(&study, &trials).ok_or_else(|| nothing(&trials, end))?;
+    let (best, won) = study::best(&study, &trials).ok_or_else(|| nothing(&trials, &study.objectives, end))?;
     let best = best.clone();
     let best_file = opened.folder.join("best.yml");
     write_best(setup, opened, &best, &best_file, output)?;
@@ -110,10 +110,19 @@ fn study_page(study: &Study, trials: &[Trial]) -> String {
 }
 
 /// No trial has a value.
-fn nothing(trials: &[Trial], end: &End) -> Failure {
+fn nothing(trials: &[Trial], objectives: &[Objective], end: &End) -> Failure {
     if *end == End::Stopped && trials.iter().any(|trial| trial.paused) {
-        let message = "the time was up before any trial ended: one takes longer than that. Nothing is lost: the same \
-                       command goes on, best with more --time";
+        let farthest = finalists(trials, objectives, 1);
+        let farthest = trials.iter().find(|trial| farthest.contains(&trial.number));
+        let farthest = farthest.and_then(|trial| {
+            let (step, value) = trial.reports.last()?;
+            let name = &objectives[0].name;
+            Some(format!(" Farthest came trial {}, with {name} {value:.4} after step {step}.", trial.number))
+        });
+        let message = format!(
+            "the time was up before any trial ended.{} Nothing is lost: the same command goes on, best with more --time",
+            farthest.unwrap_or_default()
+        );
         return Failure::new(Kind::Failed, message);
     }
     let failed: Vec<&Trial> = trials.iter().filter(|trial| trial.state == State::Fail).collect();
