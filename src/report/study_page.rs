@@ -112,15 +112,19 @@ impl<'a> StudyPage<'a> {
         let rows: Vec<Vec<Cell>> = outcome
             .finalists
             .iter()
-            .map(|one| {
+            .enumerate()
+            .map(|(rank, one)| {
                 let said = match (one.chance, one.is_worse()) {
                     (Some(chance), Some(true)) => format!("really worse ({})", chance_text(chance)),
                     (Some(chance), _) => format!("not measurably worse ({})", chance_text(chance)),
-                    (None, _) => "the winner".into(),
+                    (None, _) if rank == 0 => "the winner".into(),
+                    (None, _) => "one seed does not say whether it is worse".into(),
                 };
+                // One value has no deviation.
+                let deviation = (one.values.len() > 1).then(|| format!(" ± {}", number(one.deviation())));
                 vec![
                     Cell::number(one.number),
-                    Cell::number(format!("{} ± {}", number(one.mean()), number(one.deviation()))),
+                    Cell::number(format!("{}{}", number(one.mean()), deviation.unwrap_or_default())),
                     Cell::text(said),
                 ]
             })
@@ -465,4 +469,27 @@ fn word(value: &Value) -> String {
 /// Whether equal factors are equally likely.
 fn is_log(distribution: &Distribution) -> bool {
     matches!(distribution, Distribution::Int { log: true, .. } | Distribution::Float { log: true, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::Finalist;
+    use nasgen_search::{Attributes, Direction};
+
+    #[test]
+    fn one_seed_says_nothing_about_differences() {
+        let objective = Objective { name: "accuracy".into(), direction: Direction::Maximize, known: false };
+        let (user, system) = (Attributes::new(), Attributes::new());
+        let study = Study { name: "s".into(), objectives: vec![objective], user, system };
+        let page = StudyPage { study: &study, trials: &[], outcome: None, tally: &Tally::default(), importance: &[] };
+        let finalist =
+            |number, values: &[f64], chance| Finalist { number, runs: vec![], values: values.to_vec(), chance };
+        let text = |finalists| page.last_step(&Outcome { finalists, test: vec![] }).into_string();
+        let one = text(vec![finalist(3, &[0.7], None), finalist(5, &[0.6], None)]);
+        assert!(one.matches("the winner").count() == 1 && one.contains("one seed does not say"), "{one}");
+        assert!(!one.contains('±'), "{one}");
+        let two = text(vec![finalist(3, &[0.7, 0.8], None), finalist(5, &[0.6, 0.5], Some(0.3))]);
+        assert!(two.contains("0.75 ± ") && two.contains("not measurably worse (p = 0.30)"), "{two}");
+    }
 }
