@@ -319,7 +319,7 @@ fn a_tight_budget_is_searched_to_the_end() {
 #[test]
 fn what_the_time_cuts_off_is_set_aside() {
     let folder = folder_with_space();
-    let arguments = "space.yml --epochs 5000 --subset 300 --jobs 1 --time 2s";
+    let arguments = "space.yml --epochs 5000 --subset 300 --jobs 1 --time 2s --pruner none";
     for _ in 0..2 {
         let (code, error, _) = search(folder.path(), arguments);
         let message = error["error"]["message"].as_str().unwrap();
