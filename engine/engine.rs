@@ -202,7 +202,7 @@ impl Engine {
     /// When the images do not have the network's shape.
     pub fn scores(&mut self, images: &[f32]) -> Result<Vec<f32>, EngineError> {
         let run = Run { images: self.take_images(images, false)?, training: false, step: 0 };
-        if self.multiply_adds * (run.images as u64) < WAKING {
+        if self.multiply_adds.saturating_mul(run.images as u64) < WAKING {
             chunks::alone(|| self.forward(&run));
         } else {
             let _alert = (run.images < chunks::threads()).then(chunks::Alert::raise);

@@ -1,0 +1,519 @@
+//! Convolutions of every kind, with what follows them: bias, norm, activation, residual sum.
+
+use super::{
+    Size,
+    bands::{Band, bands},
+    dropout::kept,
+    filter::Filter,
+    norm::Normaliser,
+};
+use crate::{
+    activation::{Curve, with_curve},
+    chunks,
+    instructions::vectorised,
+    operation::{Forward, Gradients, Operation, Rereads, Run},
+};
+use nasgen_modules::{Activation, Convolution, randomness::Stream};
+
+/// Values of an output that are computed before the next operation looks at them: they stay in the
+/// second cache.
+const BLOCK: usize = 48 * 1024;
+
+/// Values of inputs and outputs together that are worked on at a time where they may end at any pixel: with what
+/// else is read they stay in the second cache.
+const PIXEL_BLOCK: usize = 32 * 1024;
+
+/// Multiply-adds of an image that are worth another thread: about 2 µs of one.
+const BANDED: usize = 100_000;
+
+/// What is computed together with a filter.
+#[derive(Default)]
+pub(crate) struct Followers {
+    /// A norm with its activation.
+    pub(crate) norm: Option<Normaliser>,
+    /// Without a norm: an activation.
+    pub(crate) activation: Option<Activation>,
+    /// After a norm: the sum with a second input.
+    pub(crate) residual: Option<Residual>,
+}
+
+/// A sum of which what came before it is dropped in training, image by image.
+pub(crate) struct Residual {
+    pub(crate) stream: Stream,
+    /// Index of the sum in the network's layers, on which the random numbers depend.
+    pub(crate) node: u32,
+    pub(crate) drop: f64,
+}
+
+impl Residual {
+    fn factor(&self, run: &Run, image: usize) -> f32 {
+        if !run.training || self.drop == 0.0 {
+            return 1.0;
+        }
+        kept(&self.stream, run.step, self.node, image as u64, self.drop)
+    }
+}
+
+/// A filter with what follows it. Parameters: weights, then the bias if there is one, then the
+/// norm's.
+pub(crate) struct Filtered<F> {
+    filter: F,
+    /// What it computes; `None` for a fully connected layer.
+    convolution: Option<Convolution>,
+    /// The filter for parts of an image: made when a batch has fewer images than there are threads.
+    bands: Vec<Band<F>>,
+    /// How many of them were wanted; there may be fewer.
+    bands_wanted: usize,
+    bias: bool,
+    norm: Option<Normaliser>,
+    activation: Option<Activation>,
+    residual: Option<Residual>,
+    partials: Vec<f32>,
+    /// Whether the filter knows the weights as they are now.
+    is_prepared: bool,
+    /// Whether those of the bands do.
+    are_bands_prepared: bool,
+}
+
+impl<F: Filter> Filtered<F> {
+    /// A convolution with what follows it.
+    pub(crate) fn new(convolution: &Convolution, input: Size, output: Size, followers: Followers) -> Self {
+        let filter = F::new(convolution, input, output);
+        Self { convolution: Some(*convolution), ..Self::of(filter, convolution.bias, followers) }
+    }
+
+    /// A filter with what follows it.
+    pub(crate) fn of(filter: F, bias: bool, Followers { norm, activation, residual }: Followers) -> Self {
+        let (convolution, bands, partials) = (None, Vec::new(), Vec::new());
+        Self {
+            filter,
+            convolution,
+            bands,
+            bands_wanted: 0,
+            bias,
+            norm,
+            activation,
+            residual,
+            partials,
+            is_prepared: false,
+            are_bands_prepared: false,
+        }
+    }
+
+    /// Adds the second input, if there is one, to the images from `first` on.
+    fn add_residual(&self, run: &Run, inputs: &[&[f32]], first: usize, part: &mut [f32]) {
+        let Some(residual) = &self.residual else { return };
+        let length = self.filter.output().values();
+        for (image, part) in part.chunks_mut(length).enumerate() {
+            let other = &inputs[1][(first + image) * length..][..length];
+            scale_and_add(part, residual.factor(run, first + image), other);
+        }
+    }
+
+    /// Weights, bias (empty if there is none) and the norm's parameters.
+    fn split<'a>(&self, parameters: &'a [f32]) -> (&'a [f32], &'a [f32], &'a [f32]) {
+        let (weights, rest) = parameters.split_at(self.filter.weights());
+        let (bias, norm) = rest.split_at(if self.bias { self.filter.output().channels } else { 0 });
+        (weights, bias, norm)
+    }
+
+    /// Values of inputs and of their outputs that are worked on at a time.
+    fn block(&self) -> [usize; 2] {
+        let (from, to) = (self.filter.input(), self.filter.output());
+        if self.filter.is_pointwise() {
+            let pixels = (PIXEL_BLOCK / (from.channels + to.channels)).next_multiple_of(64);
+            return [from.channels, to.channels].map(|channels| pixels * channels);
+        }
+        let images = (BLOCK / to.values()).max(1).next_multiple_of(self.filter.images_at_a_time());
+        [from.values(), to.values()].map(|values| images * values)
+    }
+
+    /// Computes all images without bias and what follows, if that is what suits the filter.
+    fn compute_heavy(&mut self, parameters: &[f32], images: &[f32], output: &mut [f32]) {
+        if self.filter.is_heavy() {
+            self.filter.apply_to_all(&parameters[..self.filter.weights()], images, output);
+        }
+    }
+
+    /// Computes some images without bias and what follows, unless [`Self::compute_heavy`] did; `look` sees each piece
+    /// while it is in the cache.
+    fn compute(&self, weights: &[f32], images: &[f32], output: &mut [f32], mut look: impl FnMut(&mut [f32])) {
+        if self.filter.is_heavy() {
+            return look(output);
+        }
+        let [from, to] = self.block();
+        for (images, output) in images.chunks(from).zip(output.chunks_mut(to)) {
+            self.filter.apply(weights, images, output);
+            look(output);
+        }
+    }
+
+    /// Bias and what follows in evaluation, but for the residual sum.
+    fn finish(&self, bias: &[f32], output: &mut [f32]) {
+        match &self.norm {
+            Some(norm) => {
+                add_bias(bias, output);
+                norm.apply_in_place(output);
+            }
+            None => with_curve!(self.activation, curve => add_and_bend(curve, bias, output)),
+        }
+    }
+
+    fn forward_in_training(
+        &mut self,
+        run: &Run,
+        parameters: &[f32],
+        inputs: &[&[f32]],
+        saved: &mut [f32],
+        output: &mut [f32],
+    ) {
+        let input = inputs[0];
+        let Some(mut norm) = self.norm.take() else {
+            return self.bend_in_training(run, parameters, input, saved, output);
+        };
+        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        let ranges = chunks::ranges(run.images);
+        let mut sums = norm.take_chunks(ranges.len());
+        self.compute_heavy(parameters, input, saved);
+        let (weights, bias, of_norm) = self.split(parameters);
+        let parts = saved.chunks_mut(chunks::images_per_chunk(run.images) * to);
+        let tasks: Vec<_> = ranges.into_iter().zip(parts).zip(&mut sums).collect();
+        chunks::run(tasks, run.images * to, |((images, part), sums)| {
+            self.compute(weights, &input[images.start * from..images.end * from], part, |block| {
+                add_bias(bias, block);
+                norm.measure(block, sums);
+            });
+        });
+        norm.settle(sums, of_norm);
+        let this = &*self;
+        chunks::for_each(run.images, output, to, |first, part| {
+            for (image, part) in part.chunks_mut(to).enumerate() {
+                norm.apply(&saved[(first + image) * to..][..to], part);
+                this.add_residual(run, inputs, first + image, part);
+            }
+        });
+        self.norm = Some(norm);
+    }
+
+    /// Whether a batch is computed in bands of each image, which are ready then: there are more threads than images,
+    /// and enough to do.
+    fn cut_into_bands(&mut self, run: &Run, parameters: &[f32]) -> bool {
+        let (input, output) = (self.filter.input(), self.filter.output());
+        let wanted = chunks::threads().div_ceil(run.images);
+        let work = output.pixels() * self.filter.weights();
+        let pays = wanted > 1 && work >= BANDED && !self.filter.shares_one_product(run.images);
+        let Some(convolution) = self.convolution.filter(|_| pays) else {
+            return false;
+        };
+        let wanted = wanted.max(output.values() / BLOCK);
+        if std::mem::replace(&mut self.bands_wanted, wanted) != wanted {
+            self.bands = bands(&convolution, input, output, wanted);
+            self.are_bands_prepared = false;
+        }
+        if !std::mem::replace(&mut self.are_bands_prepared, true) {
+            let weights = &parameters[..self.filter.weights()];
+            self.bands.iter_mut().for_each(|band| band.filter.prepare_forward(weights));
+        }
+        self.bands.len() > 1
+    }
+
+    /// Forward in evaluation, several threads for each image.
+    fn forward_in_bands(&self, run: &Run, parameters: &[f32], inputs: &[&[f32]], mut output: &mut [f32]) {
+        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        let (weights, bias, _) = self.split(parameters);
+        let mut tasks = Vec::with_capacity(run.images * self.bands.len());
+        for image in 0..run.images {
+            for band in &self.bands {
+                let (part, rest) = output.split_at_mut(band.output.len());
+                output = rest;
+                tasks.push((image, band, part));
+            }
+        }
+        chunks::run(tasks, usize::MAX, |(image, band, part)| {
+            band.filter.apply(weights, &inputs[0][image * from..][band.input.clone()], part);
+            self.finish(bias, part);
+            if let Some(residual) = &self.residual {
+                let other = &inputs[1][image * to..][band.output.clone()];
+                scale_and_add(part, residual.factor(run, image), other);
+            }
+        });
+    }
+
+    /// Forward with an activation and no norm; `saved` keeps what the activation sees.
+    fn bend_in_training(
+        &mut self,
+        run: &Run,
+        parameters: &[f32],
+        input: &[f32],
+        saved: &mut [f32],
+        output: &mut [f32],
+    ) {
+        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        self.compute_heavy(parameters, input, saved);
+        let (weights, bias, _) = self.split(parameters);
+        let chunk = chunks::images_per_chunk(run.images) * to;
+        let tasks = saved.chunks_mut(chunk).zip(output.chunks_mut(chunk)).enumerate().collect();
+        chunks::run(tasks, run.images * to, |(index, (saved, mut output))| {
+            let images = &input[index * chunk / to * from..][..saved.len() / to * from];
+            self.compute(weights, images, saved, |block| {
+                add_bias(bias, block);
+                let (part, rest) = std::mem::take(&mut output).split_at_mut(block.len());
+                output = rest;
+                with_curve!(self.activation, curve => bend(curve, block, part));
+            });
+        });
+    }
+}
+
+impl<F: Filter> Operation for Filtered<F> {
+    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], saved: &mut [f32], output: &mut [f32]) {
+        if !std::mem::replace(&mut self.is_prepared, true) {
+            self.filter.prepare_forward(&parameters[..self.filter.weights()]);
+        }
+        if run.training && self.saves() {
+            return self.forward_in_training(run, parameters, inputs, saved, output);
+        }
+        if let Some(mut norm) = self.norm.take() {
+            norm.recall(self.split(parameters).2);
+            self.norm = Some(norm);
+        }
+        if self.cut_into_bands(run, parameters) {
+            return self.forward_in_bands(run, parameters, inputs, output);
+        }
+        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        self.compute_heavy(parameters, inputs[0], output);
+        let this = &*self;
+        let (weights, bias, _) = this.split(parameters);
+        chunks::for_each(run.images, output, to, |first, part| {
+            let images = &inputs[0][first * from..][..part.len() / to * from];
+            this.compute(weights, images, part, |block| this.finish(bias, block));
+            this.add_residual(run, inputs, first, part);
+        });
+    }
+
+    fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>) {
+        let to = self.filter.output();
+        if let (Some(residual), [_, of_other]) = (&self.residual, &mut *gradients.inputs) {
+            of_other.take(run.images, to.values(), gradients.output);
+            if residual.drop > 0.0 {
+                chunks::for_each(run.images, gradients.output, to.values(), |first, part| {
+                    for (image, part) in part.chunks_mut(to.values()).enumerate() {
+                        let factor = residual.factor(run, first + image);
+                        part.iter_mut().for_each(|gradient| *gradient *= factor);
+                    }
+                });
+            }
+        }
+        let mut norm = self.norm.take();
+        let (weights, bias, _) = self.split(forward.parameters);
+        let (of_filter, of_norm) = gradients.parameters.split_at_mut(weights.len() + bias.len());
+        if let Some(norm) = &mut norm {
+            let ranges = chunks::ranges(run.images);
+            let mut sums = norm.take_chunks(ranges.len());
+            let parts = gradients.output.chunks_mut(chunks::images_per_chunk(run.images) * to.values());
+            let tasks = sums.iter_mut().zip(ranges).zip(parts).collect();
+            let (this, saved) = (&*norm, forward.saved);
+            chunks::run(tasks, run.images * to.values(), |((sums, images), of_output)| {
+                this.measure_gradient(&saved[images.start * to.values()..images.end * to.values()], of_output, sums);
+            });
+            norm.settle_gradient(sums, run.images * to.pixels(), of_norm);
+        }
+        let weights = &forward.parameters[..self.filter.weights()];
+        let of_input = &mut gradients.inputs[0];
+        let pass =
+            Pass { norm: norm.as_ref(), weights, images: forward.inputs[0], saved: forward.saved, add: of_input.add };
+        if self.filter.is_heavy() {
+            self.backward_of_all(run, &pass, gradients.output, of_input.values, of_filter);
+        } else {
+            self.filter.prepare_backward(weights);
+            self.backward_by_chunks(run, &pass, gradients.output, of_input.values, of_filter);
+        }
+        self.norm = norm;
+    }
+
+    fn parameters_changed(&mut self) {
+        (self.is_prepared, self.are_bands_prepared) = (false, false);
+        self.norm.iter_mut().for_each(Normaliser::forget);
+    }
+
+    fn saves(&self) -> bool {
+        self.norm.is_some() || self.activation.is_some()
+    }
+
+    fn rereads(&self) -> Rereads {
+        Rereads::FirstInput
+    }
+
+    fn statistics(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
+        self.norm.as_mut().map_or_else(Vec::new, Normaliser::statistics)
+    }
+}
+
+/// What all parts of a backward pass read.
+struct Pass<'a> {
+    norm: Option<&'a Normaliser>,
+    weights: &'a [f32],
+    images: &'a [f32],
+    saved: &'a [f32],
+    add: bool,
+}
+
+impl<F: Filter> Filtered<F> {
+    /// Each chunk of images from end to end, with its own sums for the weights.
+    fn backward_by_chunks(
+        &mut self,
+        run: &Run,
+        pass: &Pass<'_>,
+        of_output: &mut [f32],
+        of_input: &mut [f32],
+        of_filter: &mut [f32],
+    ) {
+        let mut partials = std::mem::take(&mut self.partials);
+        let (from, to) = (self.filter.input().values(), self.filter.output().values());
+        let ranges = chunks::ranges(run.images);
+        let (chunk, count) = (chunks::images_per_chunk(run.images), ranges.len());
+        // Nobody may need the gradient of the input: then each part is empty.
+        let mut of_inputs: Vec<&mut [f32]> = of_input.chunks_mut(chunk * from).collect();
+        of_inputs.resize_with(count, Default::default);
+        let sums = chunks::zeroed(&mut partials, count, of_filter.len());
+        let tasks: Vec<_> = ranges.into_iter().zip(of_output.chunks_mut(chunk * to)).zip(of_inputs).zip(sums).collect();
+        let [from_block, to_block] = self.block();
+        chunks::run(tasks, run.images * to, |(((range, of_output), of_input), sums)| {
+            let images = &pass.images[range.start * from..range.end * from];
+            let blocks = images.chunks(from_block).zip(of_output.chunks_mut(to_block));
+            for (index, (images, of_output)) in blocks.enumerate() {
+                self.correct(pass, range.start * to + index * to_block, of_output);
+                if !of_input.is_empty() {
+                    let of_input = &mut of_input[index * from_block..][..images.len()];
+                    self.filter.input_gradient(pass.weights, of_output, of_input, pass.add);
+                }
+                let (of_weights, of_bias) = sums.split_at_mut(pass.weights.len());
+                self.filter.weight_gradient(images, of_output, of_weights);
+                add_rows(of_output, of_bias);
+            }
+        });
+        chunks::total(&partials, of_filter);
+        self.partials = partials;
+    }
+
+    /// One kind of work after the other, each cut in its own way.
+    fn backward_of_all(
+        &mut self,
+        run: &Run,
+        pass: &Pass<'_>,
+        of_output: &mut [f32],
+        of_input: &mut [f32],
+        of_filter: &mut [f32],
+    ) {
+        let to = self.filter.output().values();
+        let this = &*self;
+        chunks::for_each(run.images, of_output, to, |first, part| this.correct(pass, first * to, part));
+        let of_output = &*of_output;
+        let (of_weights, of_bias) = of_filter.split_at_mut(pass.weights.len());
+        of_bias.fill(0.0);
+        add_rows(of_output, of_bias);
+        if !of_input.is_empty() {
+            self.filter.input_gradient_of_all(pass.weights, of_output, of_input, pass.add);
+        }
+        self.filter.weight_gradient_of_all(pass.images, of_output, of_weights);
+    }
+
+    /// Gradients before the norm, if there is one, from those after the activation; the values from `first` on.
+    fn correct(&self, pass: &Pass<'_>, first: usize, of_output: &mut [f32]) {
+        if let Some(norm) = pass.norm {
+            norm.correct(&pass.saved[first..][..of_output.len()], of_output);
+        } else if self.activation.is_some() {
+            let saved = &pass.saved[first..][..of_output.len()];
+            with_curve!(self.activation, curve => steepen(curve, saved, of_output));
+        }
+    }
+}
+
+/// Adds the bias, if there is one, to each row.
+fn add_bias(bias: &[f32], values: &mut [f32]) {
+    if !bias.is_empty() {
+        add_and_bend(crate::activation::Straight, bias, values);
+    }
+}
+
+/// The curve's values of each row and the bias, in place.
+fn add_and_bend<C: Curve>(curve: C, bias: &[f32], values: &mut [f32]) {
+    match bias.len() {
+        0 => bend_in_place(curve, values),
+        // As often as it takes for whole registers: rows of a few values would leave them nearly empty.
+        1..LANES => {
+            let mut rows = [0.0; LANES * LANES];
+            let rows = &mut rows[..bias.len() * LANES];
+            rows.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+            add_to_rows(curve, rows, values);
+        }
+        _ => add_to_rows(curve, bias, values),
+    }
+}
+
+/// Values of the widest register.
+const LANES: usize = 16;
+
+vectorised! {
+    /// `values · factor + other`, in place.
+    fn scale_and_add(values: &mut [f32], factor: f32, other: &[f32]) {
+        values.iter_mut().zip(other).for_each(|(value, other)| *value = A::mul_add(*value, factor, *other));
+    }
+
+    /// The curve's values of `values + row` for each row of `values`, in place.
+    fn add_to_rows<C: Curve>(curve: C, row: &[f32], values: &mut [f32]) {
+        for values in values.chunks_mut(row.len()) {
+            values.iter_mut().zip(row).for_each(|(value, part)| *value = curve.value::<A>(*value + part));
+        }
+    }
+
+    /// The curve's values.
+    fn bend<C: Curve>(curve: C, values: &[f32], output: &mut [f32]) {
+        values.iter().zip(output).for_each(|(value, to)| *to = curve.value::<A>(*value));
+    }
+
+    fn bend_in_place<C: Curve>(curve: C, values: &mut [f32]) {
+        values.iter_mut().for_each(|value| *value = curve.value::<A>(*value));
+    }
+
+    /// Gradients before the curve from those after it; `values` are what the curve saw.
+    fn steepen<C: Curve>(curve: C, values: &[f32], gradients: &mut [f32]) {
+        gradients.iter_mut().zip(values).for_each(|(gradient, value)| *gradient *= curve.slope::<A>(*value));
+    }
+
+    /// Adds all rows of `values` to `sums`.
+    fn add_rows(values: &[f32], sums: &mut [f32]) {
+        if !sums.is_empty() {
+            for row in values.chunks_exact(sums.len()) {
+                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operations::Convolve;
+    use nasgen_modules::Window;
+
+    /// Three bands of eight rows are two, because rows go in pairs.
+    #[test]
+    fn bands_are_made_once() {
+        let size = Size { height: 8, width: 8, channels: 48 };
+        let convolution = Convolution::new(48, Window::centered(3, 1));
+        let mut filtered = Filtered::<Convolve>::new(&convolution, size, size, Followers::default());
+        let parameters = vec![0.1; filtered.filter.weights()];
+        let (image, run) = (vec![1.0; size.values()], Run { images: 1, training: false, step: 0 });
+        let mut forward = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut output = vec![0.0; size.values()];
+            pool.install(|| filtered.forward(&run, &parameters, &[&image], &mut [], &mut output));
+            (output, filtered.bands.len(), filtered.bands.as_ptr() as usize)
+        };
+        let (one, three) = (forward(1), forward(3));
+        assert_eq!((one.1, three.1), (0, 2));
+        assert_eq!(forward(3), three, "they are made again");
+        assert_eq!(one.0, three.0);
+    }
+}
