@@ -416,6 +416,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn auto_spends_less_where_gains_are_weighed_against_costs() {
+        /// Multiply-adds beside the parameters.
+        struct Priced(Toy);
+        impl SearchSpace for Priced {
+            fn candidate(&self, draw: &mut dyn Draw) -> Result<Candidate, Rejection> {
+                let mut candidate = self.0.candidate(draw)?;
+                let macs = candidate.costs[0].1 * 100.0;
+                candidate.costs.push(("macs".into(), macs));
+                Ok(candidate)
+            }
+        }
+        let space = Priced(Toy::accuracy(f64::INFINITY));
+        // What the first ten, which are drawn at random, and the twenty after them cost.
+        let spent = |exponent: f64| {
+            let settings = json!({ "cost_exponent": exponent });
+            let sampler = sampler("auto", 3, settings.as_object().unwrap()).unwrap();
+            let mut trials: Vec<Trial> = Vec::new();
+            for number in 0..30 {
+                let candidate = sampler.suggest(space.0.history(&trials), number, &space).unwrap();
+                trials.push(space.0.train(number, &candidate));
+            }
+            let macs = |trial: &Trial| trial.costs().find(|(name, _)| *name == "macs").unwrap().1;
+            [&trials[..10], &trials[10..]].map(|part| part.iter().map(macs).sum::<f64>())
+        };
+        let (free, weighed) = (spent(0.0), spent(1.0));
+        for (free, weighed) in free.into_iter().zip(weighed) {
+            assert!(weighed < 0.6 * free, "{weighed} of {free}");
+        }
+        let wrong = json!({ "cost_exponent": -1 });
+        assert!(sampler("auto", 0, wrong.as_object().unwrap()).err().unwrap().to_string().contains("cost_exponent"));
+    }
+
     /// What is asked again, as after a crash, is answered alike, whether the row is there or not.
     #[test]
     fn the_own_row_and_a_waiting_one_change_nothing_that_is_learnt() {

@@ -1,13 +1,11 @@
 //! Answers from the trials of a study.
 
-use crate::search::{Outcome, attributes};
+use crate::search::{Outcome, attributes, by_value};
 use nasgen_search::{Direction, History, Objective, State, Trial, pareto};
 use nasgen_storage::Study;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
-/// The user attribute of a trial that holds its spec as YAML.
-pub const CONFIG: &str = "config";
 
 /// What a trial must have to be chosen, and which of those that have it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,12 +41,7 @@ fn same_measure(one: &str, other: &str) -> bool {
 
 /// The trials with values, the best of the first objective first; of equal ones the earlier.
 pub fn ranking<'a>(study: &Study, trials: &'a [Trial]) -> Vec<&'a Trial> {
-    let direction = study.objectives.first().map_or(Direction::Minimize, |objective| objective.direction);
-    let mut complete: Vec<&Trial> =
-        trials.iter().filter(|trial| trial.state == State::Complete && !trial.values.is_empty()).collect();
-    complete
-        .sort_by(|one, other| direction.to_minimize(one.values[0]).total_cmp(&direction.to_minimize(other.values[0])));
-    complete
+    by_value(trials, &study.objectives)
 }
 
 /// What came of the last step of a study, if there was one.

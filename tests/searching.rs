@@ -331,6 +331,18 @@ fn what_the_time_cuts_off_is_set_aside() {
     }
 }
 
+/// Most trials are set aside, and yet it is known how long a training takes.
+#[test]
+fn a_search_that_time_ends_weighs_costs_and_has_a_last_step() {
+    let folder = folder_with_space();
+    let arguments = "space.yml --epochs 8 --subset 300 --batch 100 --jobs 1 --finalists 2 --final-seeds 1 --time 8s";
+    let (code, result, stderr) = search(folder.path(), arguments);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("search  auto:cost_exponent=1, pruner asha"), "{stderr}");
+    assert_eq!((&result["ended"], result["final"]["finalists"].as_array().map(Vec::len)), (&"time".into(), Some(2)));
+    assert!(result["trials"]["paused"].as_u64() > Some(0), "{result}");
+}
+
 fn start(folder: &Path, arguments: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nasgen"));
     command.arg("search").args(arguments.split_whitespace()).current_dir(folder);

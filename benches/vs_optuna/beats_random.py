@@ -3,8 +3,8 @@
     cargo build --release
     python benches/vs_optuna/beats_random.py --data DIR_OF_CIFAR_BINARIES --minutes 30 --seeds 3
 
-For each seed both search the default space under a budget of parameters for that long, the last step included; each
-chooses its winner on the validation images. Compared are the winners' scores on the test images, which each search
+For each seed both search the default space under a budget of parameters for that long, the last step included; random
+search trains every network to its end, as it is commonly understood. Each chooses its winner on the validation images. Compared are the winners' scores on the test images, which each search
 looks at once. They run one after the other, never at the same time, in an order that changes from seed to seed.
 """
 
@@ -28,7 +28,7 @@ def arguments():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--sampler", default="auto", help="what is compared with random")
     parser.add_argument("--more", default="", help="further arguments of the sampler's search, such as '--pruner asha'")
-    parser.add_argument("--random-more", default="", help="further arguments of the random search")
+    parser.add_argument("--random-more", default="--pruner none", help="further arguments of the random search")
     parser.add_argument("--nasgen", type=Path, default=REPOSITORY / "target/release/nasgen")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
@@ -43,6 +43,8 @@ def search(args, sampler, more, seed):
         if done.returncode:
             sys.exit(f"{' '.join(words)} failed: {done.stderr}")
         result = json.loads(done.stdout)
+    if not result["final"]:
+        sys.exit(f"{' '.join(words)} had no time for its last step, which alone measures on the test images")
     test = statistics.mean(result["final"]["test"])
     winner = result["final"]["finalists"][0]
     print(f"seed {seed} {sampler:>7}: {result['trials']}, validation {winner['mean']:.4f}, test {test:.4f}", flush=True)

@@ -43,6 +43,8 @@ def arguments():
 def nasgen_search(args, folder):
     """Complete trials and seconds; the study stays in `folder`."""
     command = [args.nasgen, "search", HERE / "space.yml", "--data", args.data.resolve(), "--sampler", "random"]
+    # Whole trainings are counted, here and there.
+    command += ["--pruner", "none"]
     command += ["--epochs", args.epochs, "--subset", args.subset, "--max-params", args.max_params]
     command += ["--time", f"{args.seconds}s", "--jobs", args.threads, "--finalists", 0, "--study", "rate", "--json"]
     began = time.monotonic()

@@ -1,6 +1,7 @@
 //! `nasgen search`: the best network of a space.
 
 mod board;
+mod choosers;
 mod last_step;
 mod pictures;
 mod queue;

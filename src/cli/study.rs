@@ -9,6 +9,7 @@ use crate::{
     files,
     numbers::parse_count,
     report::{best_text, studies_text, study_text},
+    search::attributes,
     study::{self, Wanted},
 };
 use nasgen_search::Trial;
@@ -292,7 +293,7 @@ fn best(arguments: &Best, output: &Output) -> Result<(), Failure> {
     let Opened { url, study, trials, .. } = arguments.which.open()?;
     let trial = arguments.wanted().choose(&study, &trials);
     let trial = trial.map_err(|error| Failure::new(Kind::NothingFits, error.to_string()))?;
-    let config = trial.user.get(study::CONFIG).and_then(Value::as_str);
+    let config = attributes::config(trial);
     if let Some(path) = &arguments.out {
         let config = config.ok_or_else(|| {
             let number = trial.number;

@@ -34,16 +34,18 @@ pub fn trial_folder(study: &Path, number: u64) -> PathBuf {
     study.join("trials").join(format!("{number:05}"))
 }
 
-/// The best first, by the first objective; of equal ones the earlier. Reused results do not count.
-pub fn ranking<'a>(trials: &'a [Trial], objectives: &[Objective]) -> Vec<&'a Trial> {
-    let mut complete: Vec<&Trial> = trials
-        .iter()
-        .filter(|trial| {
-            trial.state == State::Complete && !trial.values.is_empty() && super::attributes::reused(trial).is_none()
-        })
-        .collect();
-    complete.sort_by(|one, other| better(objectives[0].direction, one.values[0], other.values[0]));
+/// The trials with values, the best of the first objective first; of equal ones the earlier.
+pub fn by_value<'a>(trials: &'a [Trial], objectives: &[Objective]) -> Vec<&'a Trial> {
+    let direction = objectives.first().map_or(Direction::Minimize, |objective| objective.direction);
+    let has_value = |trial: &&Trial| trial.state == State::Complete && !trial.values.is_empty();
+    let mut complete: Vec<&Trial> = trials.iter().filter(has_value).collect();
+    complete.sort_by(|one, other| better(direction, one.values[0], other.values[0]));
     complete
+}
+
+/// The same without reused results, which do not count.
+pub fn ranking<'a>(trials: &'a [Trial], objectives: &[Objective]) -> Vec<&'a Trial> {
+    by_value(trials, objectives).into_iter().filter(|trial| super::attributes::reused(trial).is_none()).collect()
 }
 
 /// Trials without a value that were set aside or stopped early: those that came farthest first, of those the best.

@@ -19,7 +19,7 @@ mod scorer;
 mod space;
 mod view;
 
-pub use checkpoints::{Keep, ranking, taken_over, trial_folder};
+pub use checkpoints::{Keep, by_value, ranking, taken_over, trial_folder};
 pub use driver::{Driver, End, Event, SearchError, Shared, Watcher};
 pub use evaluator::{Evaluator, WriteModule};
 pub use finale::{Extent, Finalist, Outcome, SIGNIFICANCE, finalists};

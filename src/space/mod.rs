@@ -183,16 +183,12 @@ impl Space {
 
     /// Whether it holds one network alone: no draw decides about it.
     pub fn is_fixed(&self) -> bool {
-        let mut draws = 0;
-        self.network_parts.iter().for_each(|part| part.each_draw(&mut |_| draws += 1));
-        self.has_network() && draws == 0
+        self.has_network() && draws_nothing(&self.network_parts)
     }
 
     /// Whether everything in it stands: there is nothing to search.
     pub fn draws_nothing(&self) -> bool {
-        let mut draws = 0;
-        self.parts.iter().for_each(|part| part.each_draw(&mut |_| draws += 1));
-        draws == 0
+        draws_nothing(&self.parts)
     }
 
     /// What strides must come to, for images of that shape if it is not the space's own.
@@ -532,4 +528,10 @@ impl Misdraw {
         let reason = Diagnostic { span, ..Diagnostic::new(error.message).help(error.help) };
         Self { reason, is_chance }
     }
+}
+
+fn draws_nothing(parts: &[Arc<Part>]) -> bool {
+    let mut draws = 0;
+    parts.iter().for_each(|part| part.each_draw(&mut |_| draws += 1));
+    draws == 0
 }

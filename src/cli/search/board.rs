@@ -299,3 +299,31 @@ pub(super) fn clock(seconds: u64) -> String {
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::Proposal;
+    use nasgen_search::{Candidate, Direction};
+    use std::{thread::sleep, time::Duration};
+
+    /// Sleeping may take longer, never less: so much at least must be forecast.
+    #[test]
+    fn a_training_is_forecast_from_its_last_steps() {
+        let objective = Objective { name: "accuracy".into(), direction: Direction::Maximize, known: false };
+        let board = Board::new(&[objective], "search", Some(10), &by_number);
+        let candidate = Candidate { params: vec![], known: vec![None], identity: String::new(), costs: vec![] };
+        let proposal = Proposal { candidate, config: String::new(), model: None };
+        assert_eq!(board.training_seconds(3), None);
+        // Two steps of ten take 40 ms; the other trial goes on after its eighth, and its ninth takes 60 ms.
+        for (number, after, step, milliseconds) in [(0, None, 2, 40), (1, Some(8), 9, 60)] {
+            board.see(&Event::Began { number, proposal: &proposal, after });
+            sleep(Duration::from_millis(milliseconds));
+            board.see(&Event::Reported { number, step, value: 0.5 });
+        }
+        let farthest = board.training_seconds(1).unwrap();
+        assert!(farthest >= 0.6, "{farthest}: ten steps of 60 ms");
+        let both = board.training_seconds(3).unwrap();
+        assert!(both >= 0.4 && both < farthest, "{both}: the mean of 0.2 s and that");
+    }
+}

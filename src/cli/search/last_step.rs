@@ -31,6 +31,8 @@ use std::{
 const LAST_STEP_SHARE: f64 = 0.5;
 /// How long the last step takes more than its trainings took before: the test images, and what cannot be foreseen.
 const MARGIN: f64 = 1.15;
+/// What else has to fit, however short the trainings: the trial that is cut off comes to its stop, and is written down.
+const STOPPING_SECONDS: f64 = 1.0;
 
 /// What came of the last step, and where its files are.
 pub(super) struct Finale {
@@ -62,7 +64,7 @@ fn afterwards(setup: &Setup<'_>, each: f64) -> f64 {
 pub(super) fn set_aside(setup: &Setup<'_>, time: Duration, each: Option<f64>) -> Duration {
     let needed = each.map_or(0.0, |each| {
         let each = last_training_seconds(setup, each);
-        whole_last_step(setup).seconds(setup.jobs, each) + afterwards(setup, each)
+        STOPPING_SECONDS + whole_last_step(setup).seconds(setup.jobs, each) + afterwards(setup, each)
     });
     Duration::from_secs_f64(needed.min(time.as_secs_f64() * LAST_STEP_SHARE))
 }
@@ -94,7 +96,7 @@ impl LastStep<'_> {
         let latency = |network: &Network| setup.latency_ms(network);
         let space = setup.model_space(&settings, &latency)?;
         let (seed, extended) = (setup.config.settings.seed, opened.extended);
-        let proposals = Sampled { space: &space, sampler: &*setup.sampler, seed, extended };
+        let proposals = Sampled { space: &space, sampler: &*setup.sampler.by, seed, extended };
         let finalists = numbers.iter().map(|number| Ok((*number, again(setup, &proposals, &trials, *number)?)));
         let retraining = Retraining {
             finalists: finalists.collect::<Result<_, Failure>>()?,
@@ -206,7 +208,7 @@ pub(super) fn made_again(setup: &Setup<'_>, opened: &Opened, trial: &Trial) -> R
     let latency = |network: &Network| setup.latency_ms(network);
     let space = setup.model_space(&settings, &latency)?;
     let (seed, extended) = (setup.config.settings.seed, opened.extended);
-    let proposals = Sampled { space: &space, sampler: &*setup.sampler, seed, extended };
+    let proposals = Sampled { space: &space, sampler: &*setup.sampler.by, seed, extended };
     Ok(proposal_of(&proposals, trial).ok().map(|proposal| proposal.config))
 }
 

@@ -1,6 +1,11 @@
 //! What is searched, on what and how.
 
-use super::{Arguments, pictures::Pictures, trainer::metric_named};
+use super::{
+    Arguments,
+    choosers::{self, Chosen},
+    pictures::Pictures,
+    trainer::metric_named,
+};
 use crate::{
     bench::{Mode, measure, noise},
     chance::Chance,
@@ -20,15 +25,12 @@ use crate::{
     weights::Weights,
 };
 use nasgen_modules::{Blocks, Shape};
-use nasgen_search::{Objective, Pruner, Rejection, Sampler, pruner, sampler};
+use nasgen_search::{Objective, Pruner, Rejection, Sampler};
 use serde_json::{Map, Value, json};
 use std::{thread::available_parallelism, time::Duration};
 
 /// The sampler when none is named.
 pub(super) const SAMPLER: &str = "auto";
-/// The pruner of nasgen's own trainings when none is named. An evaluator's are not stopped unless one is: what it
-/// reports may not be what it answers in the end.
-const PRUNER: &str = "asha";
 /// Epochs of a trial when nothing else says how many.
 const EPOCHS: usize = 10;
 
@@ -47,10 +49,8 @@ pub(super) struct Setup<'a> {
     pub(super) config: RunConfig,
     /// `None` where an evaluator has its own.
     pub(super) pictures: Option<Pictures>,
-    pub(super) sampler: Box<dyn Sampler>,
-    pub(super) pruner: Box<dyn Pruner>,
-    /// As it is spelled.
-    pub(super) pruner_text: String,
+    pub(super) sampler: Chosen<dyn Sampler>,
+    pub(super) pruner: Chosen<dyn Pruner>,
     pub(super) jobs: usize,
     /// Cores for each of the jobs.
     pub(super) threads: usize,
@@ -83,20 +83,12 @@ impl<'a> Setup<'a> {
         }
         let settings = effective(arguments, &objectives, &Map::new())?;
         device::open(&arguments.device)?;
-        let (name, mut given) = named(&arguments.sampler).map_err(wrong("sampler"))?;
-        if name == SAMPLER && !external && objectives.len() == 1 && arguments.trials.is_none() {
-            // What ends the search is time, or something that is to be found soon.
-            given.entry("cost_exponent").or_insert_with(|| json!(1.0));
-        }
-        let sampler = sampler(name, settings.seed, &given).map_err(|error| wrong("sampler")(error.to_string()))?;
-        let pruner_text = arguments.pruner.as_deref().unwrap_or(if external { "none" } else { PRUNER }).to_owned();
-        let (name, mut given) = named(&pruner_text).map_err(wrong("pruner"))?;
-        if ["asha", "hyperband"].contains(&name) && !external && !is_drawn(arguments, &space, "epochs") {
-            // They need not find out how long a training is.
-            let steps = arguments.kfold.map_or(settings.epochs, |folds| folds as usize);
-            given.entry("max_resource").or_insert_with(|| json!(steps));
-        }
-        let pruner = pruner(name, &given).map_err(|error| wrong("pruner")(error.to_string()))?;
+        let sampler = choosers::sampler(arguments, &objectives, settings.seed)?;
+        let steps = match arguments.kfold {
+            Some(folds) => Some(folds as usize),
+            None => Some(settings.epochs).filter(|_| !external && !is_drawn(arguments, &space, "epochs")),
+        };
+        let pruner = choosers::pruner(arguments, steps)?;
         let cores = available_parallelism().map_or(1, usize::from);
         let jobs = arguments.jobs.map_or(if external { 1 } else { cores }, |jobs| jobs as usize);
         let fastest = if arguments.device == "cpu" { ExecutorName::Engine } else { ExecutorName::Reference };
@@ -121,7 +113,6 @@ impl<'a> Setup<'a> {
             pictures: None,
             sampler,
             pruner,
-            pruner_text,
             jobs,
             threads: (cores / jobs).max(1),
         };
@@ -267,34 +258,10 @@ pub(super) fn is_drawn(arguments: &Arguments, space: &Space, name: &str) -> bool
     in_space.is_some_and(is_set) || arguments.tune.as_ref().is_some_and(|tuning| tuning.sets().contains_key(name))
 }
 
-/// `tpe:n_startup_trials=20,group=false`: a name and its settings.
-fn named(text: &str) -> Result<(&str, Map<String, Value>), String> {
-    let (name, settings) = text.split_once(':').unwrap_or((text, ""));
-    let setting = |pair: &str| {
-        let (key, value) = pair.split_once('=').ok_or_else(|| format!("wanted NAME:KEY=VALUE,…, got `{text}`"))?;
-        let value = value.trim();
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-        Ok((key.trim().to_owned(), value))
-    };
-    let settings = settings.split(',').filter(|pair| !pair.trim().is_empty()).map(setting);
-    Ok((name, settings.collect::<Result<_, String>>()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::search::trainer::metric_name;
-
-    #[test]
-    fn a_name_may_have_settings() {
-        let (name, settings) = named("tpe:n_startup_trials=20, group=false,kind=x").unwrap();
-        assert_eq!(
-            (name, Value::Object(settings)),
-            ("tpe", json!({"n_startup_trials": 20, "group": false, "kind": "x"}))
-        );
-        assert_eq!(named("auto").unwrap(), ("auto", Map::new()));
-        assert!(named("tpe:20").unwrap_err().contains("KEY=VALUE"));
-    }
 
     #[test]
     fn the_metrics_of_trainings_are_objectives() {

@@ -88,7 +88,7 @@ impl Setup<'_> {
             self.join(&mut *storage, id, &name, &description)?;
         }
         self.note_limits(&mut *storage, id, &name, output)?;
-        let chosen_by = json!(format!("{}, pruner {}", self.arguments.sampler, self.pruner_text));
+        let chosen_by = json!(format!("{}, pruner {}", self.sampler.text, self.pruner.text));
         storage.set_study_attribute(id, true, CHOSEN_BY, &chosen_by)?;
         storage.set_study_attribute(id, true, attributes::ABOUT, &self.about())?;
         let before = storage.trials(id)?.len();
@@ -116,8 +116,8 @@ impl Setup<'_> {
         pairs.extend([
             ("objective", objectives_text(&self.objectives)),
             ("limits", if limits.is_empty() { "none".to_owned() } else { format!("at most {limits}") }),
-            ("sampler", arguments.sampler.clone()),
-            ("pruner", self.pruner_text.clone()),
+            ("sampler", self.sampler.text.clone()),
+            ("pruner", self.pruner.text.clone()),
             ("seed", self.config.settings.seed.to_string()),
             ("command", command_line()),
         ]);
@@ -206,8 +206,8 @@ impl Setup<'_> {
             opened.url,
             self.space.name,
             objectives_text(&self.objectives),
-            self.arguments.sampler,
-            self.pruner_text,
+            self.sampler.text,
+            self.pruner.text,
             self.jobs,
             self.config.settings.seed,
         )

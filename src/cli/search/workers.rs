@@ -162,7 +162,7 @@ pub(super) fn search(
     let latency = |network: &Network| setup.latency_ms(network);
     let space = setup.model_space(&settings, &latency)?;
     let seed = setup.config.settings.seed;
-    let proposals = Sampled { space: &space, sampler: &*setup.sampler, seed, extended: opened.extended };
+    let proposals = Sampled { space: &space, sampler: &*setup.sampler.by, seed, extended: opened.extended };
     let board = Board::new(&setup.objectives, "search", setup.config.kfold, &by_number);
     // A training of the last step takes as long as those of trials, as far as that is known.
     let each = || board.training_seconds(setup.arguments.finalists).filter(|_| setup.pictures.is_some());
@@ -179,7 +179,7 @@ pub(super) fn search(
         name: &opened.name,
         folder: &opened.folder,
         proposals: &proposals,
-        pruner: &*setup.pruner,
+        pruner: &*setup.pruner.by,
         at_most: setup.arguments.trials,
         complete_at_least: setup.arguments.finalists.max(1),
         until: setup.until,
