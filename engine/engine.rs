@@ -92,13 +92,7 @@ impl Engine {
         rule: Rule,
         seed: u64,
     ) -> Result<Self, EngineError> {
-        let [input] = layers.inputs() else {
-            return Err(EngineError(format!("wanted a network with one input, got {}", layers.inputs().len())));
-        };
-        if let Some(node) = layers.nodes().iter().find(|node| matches!(node.primitive, Primitive::Custom(_))) {
-            let (label, name) = (&node.label, node.primitive.name());
-            return Err(EngineError(format!("`{label}` is a custom operation, {name}, which only the reference runs")));
-        }
+        let input = input_of(layers)?;
         let plan = Plan::of(layers, seed);
         let count = plan.parameters();
         let mut engine = Self {
@@ -107,7 +101,7 @@ impl Engine {
             optimizer: Optimizer::new(rule, count),
             buffers: Vec::new(),
             waiting: Vec::new(),
-            input: *input,
+            input,
             multiply_adds: layers.macs(),
             plan,
         };
@@ -390,12 +384,24 @@ impl Engine {
 }
 
 /// The `length` values of the tensor called `name`.
-fn find<'w>(tensors: &impl Fn(&str) -> Option<&'w [f32]>, name: &str, length: usize) -> Result<&'w [f32], EngineError> {
+pub(crate) fn find<'w>(tensors: &impl Fn(&str) -> Option<&'w [f32]>, name: &str, length: usize) -> Result<&'w [f32], EngineError> {
     match tensors(name) {
         Some(values) if values.len() == length => Ok(values),
         Some(values) => Err(EngineError(format!("`{name}`: wanted {length} values, got {}", values.len()))),
         None => Err(EngineError(format!("`{name}` is missing"))),
     }
+}
+
+/// The one input of a network that has no operation of its own.
+pub(crate) fn input_of(layers: &Layers) -> Result<Shape, EngineError> {
+    let [input] = layers.inputs() else {
+        return Err(EngineError(format!("wanted a network with one input, got {}", layers.inputs().len())));
+    };
+    if let Some(node) = layers.nodes().iter().find(|node| matches!(node.primitive, Primitive::Custom(_))) {
+        let (label, name) = (&node.label, node.primitive.name());
+        return Err(EngineError(format!("`{label}` is a custom operation, {name}, which only the reference runs")));
+    }
+    Ok(*input)
 }
 
 fn assignment<'a>(plan: &'a Plan, run: &Run) -> &'a Assignment {

@@ -1,4 +1,4 @@
-//! Runs a network's layers fast on a CPU.
+//! Runs a network's layers fast on a CPU, or on a GPU ([`cuda`]).
 //!
 //! The graph is compiled once into a list of operations over buffers that are allocated once and
 //! shared by values that are never needed together: pixels × channels (NHWC), f32. A convolution,
@@ -13,7 +13,9 @@
 mod activation;
 mod buffer;
 mod chunks;
+pub mod cuda;
 mod engine;
+mod fusion;
 mod instructions;
 mod kernels;
 mod lanes;

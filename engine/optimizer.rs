@@ -46,6 +46,51 @@ impl Rule {
     }
 }
 
+/// Factors of a rule, for kernels that have all rules in one: `FACTORS` there.
+pub(crate) const FACTORS: usize = 8;
+
+impl Rule {
+    /// Its number in the kernels, which name them in this order.
+    pub(crate) fn number(&self) -> i32 {
+        match self {
+            Self::Sgd { .. } => 0,
+            Self::Adam { .. } | Self::AdamW { .. } => 1,
+            Self::Adamax { .. } => 2,
+            Self::RmsProp { momentum: 0.0, .. } => 3,
+            Self::RmsProp { .. } => 4,
+            Self::Lion { .. } => 5,
+        }
+    }
+
+    /// What `optimize` in the kernels needs for step number `steps`: first what decay joins the gradient with.
+    pub(crate) fn factors(&self, steps: i32, decays: bool, rate: f64) -> [f32; FACTORS] {
+        let decay = if decays { self.decay() } else { 0.0 };
+        let kept = 1.0 - rate * decay;
+        let adam = |joined: f64, kept: f64, [first, second]: [f64; 2], epsilon: f64| {
+            let corrected = [first, second].map(|beta| 1.0 - beta.powi(steps));
+            [joined, first, second, kept, rate / corrected[0], 1.0 / corrected[1].sqrt(), epsilon, 0.0]
+        };
+        let factors = match *self {
+            Self::Sgd { momentum, nesterov, .. } => {
+                // The momentum begins with the first gradient itself.
+                let before = if steps == 1 { 0.0 } else { momentum };
+                let [of_gradient, of_velocity] = if nesterov { [1.0, momentum] } else { [0.0, 1.0] };
+                [decay, before, rate, of_gradient, of_velocity, 0.0, 0.0, 0.0]
+            }
+            Self::Adam { betas, epsilon, .. } => adam(decay, 1.0, betas, epsilon),
+            Self::AdamW { betas, epsilon, .. } => adam(0.0, kept, betas, epsilon),
+            Self::Adamax { betas: [first, second], epsilon, .. } => {
+                [decay, first, second, epsilon, rate / (1.0 - first.powi(steps)), 0.0, 0.0, 0.0]
+            }
+            Self::RmsProp { alpha, momentum, epsilon, .. } => {
+                [decay, alpha, epsilon, rate, momentum, 0.0, 0.0, 0.0]
+            }
+            Self::Lion { betas: [first, second], .. } => [0.0, first, second, kept, rate, 0.0, 0.0, 0.0],
+        };
+        factors.map(|factor| factor as f32)
+    }
+}
+
 /// Parameters updated by one task.
 const BLOCK: usize = 16 * 1024;
 

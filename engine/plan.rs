@@ -1,7 +1,7 @@
 //! From layers to operations.
 
 use crate::{
-    activation::is_elementwise,
+    fusion::{After, Sum},
     lifetimes::{Assignment, assign},
     operation::Operation,
     operations::{
@@ -10,7 +10,7 @@ use crate::{
     },
     parameters::Slot,
 };
-use nasgen_modules::{Activation, Convolution, Layers, Node, Norm, Primitive, Source, randomness::Stream};
+use nasgen_modules::{Activation, Convolution, Layers, Node, Primitive, Source, randomness::Stream};
 use std::{collections::BTreeMap, ops::Range};
 
 /// Values in the widest register.
@@ -64,8 +64,7 @@ impl Plan {
         }
         let (inputs, output) = (layers.inputs().len(), planner.value(layers.output_source()));
         let Planner { steps, lengths, slots, .. } = planner;
-        let is_one = |node: &&Node| matches!(node.primitive, Primitive::Norm(_)) && node.output.size() == Some([1, 1]);
-        let norm_of_one_value = layers.nodes().iter().find(is_one).map(|node| node.label.clone());
+        let norm_of_one_value = norm_of_one_value(layers);
         let training = assign(&steps, &lengths, inputs, output, true);
         let evaluation = assign(&steps, &lengths, inputs, output, false);
         Self { steps, lengths, output, slots, norm_of_one_value, training, evaluation }
@@ -75,6 +74,12 @@ impl Plan {
     pub(crate) fn parameters(&self) -> usize {
         count(&self.slots)
     }
+}
+
+/// A norm that sees one pixel of an image, and so cannot learn from a batch of one.
+pub(crate) fn norm_of_one_value(layers: &Layers) -> Option<String> {
+    let is_one = |node: &&Node| matches!(node.primitive, Primitive::Norm(_)) && node.output.size() == Some([1, 1]);
+    layers.nodes().iter().find(is_one).map(|node| node.label.clone())
 }
 
 fn count(slots: &[Slot]) -> usize {
@@ -106,7 +111,7 @@ impl Planner<'_> {
             self.values.push(*value);
             return;
         }
-        let after = self.after(index);
+        let after = After::of(self.layers, index);
         let start = count(&self.slots);
         self.add_slots(node);
         if let Some((norm, _)) = after.and_then(|after| after.norm).filter(|(norm, _)| *norm != index) {
@@ -119,13 +124,12 @@ impl Planner<'_> {
         self.values.push(output);
         let parameters = start..count(&self.slots);
         let mut label = node.label.clone();
-        if let Some(After { norm, activation, sum }) = after {
-            if let Some((norm, _)) = norm {
+        if let Some(after) = after {
+            if let Some((norm, _)) = after.norm {
                 label.clone_from(&self.layers.nodes()[norm].label);
             }
-            let nodes = [norm.map(|(node, _)| node), activation.map(|(node, _)| node), sum.map(|sum| sum.node)];
-            self.joined.extend(nodes.into_iter().flatten().map(|node| (node, output)));
-            inputs.extend(sum.map(|sum| self.value(sum.other)));
+            self.joined.extend(after.nodes().map(|node| (node, output)));
+            inputs.extend(after.sum.map(|sum| self.value(sum.other)));
         }
         self.steps.push(Step { operation, inputs, output, saved, parameters, frozen: false, label });
     }
@@ -142,54 +146,6 @@ impl Planner<'_> {
             let name = format!("{}.{}", node.label, spec.name);
             self.slots.push(Slot::new(&node.primitive, depthwise, spec, name, count(&self.slots)));
         }
-    }
-
-    /// What is computed together with a convolution or a fully connected layer, or with a norm by itself.
-    fn after(&self, index: usize) -> Option<After> {
-        let norm = match self.layers.nodes()[index].primitive {
-            Primitive::Norm(norm) => Some((index, norm)),
-            Primitive::Convolution(_) => self.only_reader(index).and_then(|(norm, node)| match node.primitive {
-                Primitive::Norm(settings) => Some((norm, settings)),
-                _ => None,
-            }),
-            Primitive::Linear { .. } => None,
-            _ => return None,
-        };
-        let activation =
-            self.only_reader(norm.map_or(index, |(norm, _)| norm)).and_then(|(index, node)| match node.primitive {
-                Primitive::Activation(activation) if is_elementwise(activation) => Some((index, activation)),
-                _ => None,
-            });
-        let last = activation.map(|(node, _)| node).or(norm.map(|(node, _)| node))?;
-        let sum = if norm.is_some_and(|(norm, _)| norm != index) { self.sum_after(last) } else { None };
-        Some(After { norm, activation, sum })
-    }
-
-    /// The sum of two that alone reads a node's result, if the other is known by now.
-    fn sum_after(&self, index: usize) -> Option<Sum> {
-        let (node, sum) = self.only_reader(index)?;
-        let (Primitive::Add { drop }, [first, second]) = (sum.primitive, &sum.inputs[..]) else { return None };
-        // What comes first is never dropped.
-        let other = match (*first, *second) {
-            (other, branch) if branch == Source::Node(index) => other,
-            (branch, other) if branch == Source::Node(index) && drop == 0.0 => other,
-            _ => return None,
-        };
-        let is_known = match other {
-            Source::Input(_) => true,
-            Source::Node(node) => node < self.values.len(),
-        };
-        is_known.then_some(Sum { node, other, drop })
-    }
-
-    /// The node that alone reads a node's result, which is not that of the network.
-    fn only_reader(&self, index: usize) -> Option<(usize, &Node)> {
-        if self.layers.output_source() == Source::Node(index) {
-            return None;
-        }
-        let reads = |(_, node): &(usize, &Node)| node.inputs.contains(&Source::Node(index));
-        let mut readers = self.layers.nodes().iter().enumerate().filter(reads);
-        readers.next().filter(|_| readers.next().is_none())
     }
 
     fn operation(&self, index: usize, node: &Node, after: Option<After>) -> Box<dyn Operation> {
@@ -259,22 +215,6 @@ impl Planner<'_> {
             None => Followers { norm: None, activation, residual },
         }
     }
-}
-
-/// What is computed together with a convolution or a norm, with the indices of the nodes.
-#[derive(Clone, Copy)]
-struct After {
-    norm: Option<(usize, Norm)>,
-    activation: Option<(usize, Activation)>,
-    sum: Option<Sum>,
-}
-
-/// A sum with something that was computed before.
-#[derive(Clone, Copy)]
-struct Sum {
-    node: usize,
-    other: Source,
-    drop: f64,
 }
 
 /// Whether a convolution in groups is computed as a sum of depthwise ones: where a matrix product for

@@ -19,6 +19,11 @@ impl Stream {
         Self { key: [low(key), high(key)] }
     }
 
+    /// What chooses this stream among all: what other machines need to compute the same numbers.
+    pub fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
     /// Four random words for one counter.
     pub fn words(&self, mut counter: [u32; 4]) -> [u32; 4] {
         let mut key = self.key;

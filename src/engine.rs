@@ -1,11 +1,14 @@
-//! The engine as an executor of trainings.
+//! The engine as an executor of trainings, on a CPU and on a GPU.
 
 use crate::{
     data::Batch,
     train::{Executor, ExecutorError, Freezing, Objective, ObjectiveKind, OptimizerRule, State, Step, StepResult},
     weights::{Array, Weights},
 };
-use nasgen_engine::{Engine, EngineError, Loss, LossKind, Rule, TrainStep};
+use nasgen_engine::{
+    Engine, EngineError, Loss, LossKind, Rule, TrainStep,
+    cuda::{CudaEngine, Device},
+};
 use nasgen_modules::Layers;
 
 /// Compiles a network with its weights.
@@ -13,16 +16,35 @@ use nasgen_modules::Layers;
 /// # Errors
 /// When the weights do not fit the network.
 pub fn compile(layers: &Layers, weights: &Weights, rule: OptimizerRule, seed: u64) -> Result<Engine, ExecutorError> {
-    let rule = match rule {
+    let rule = engine_rule(rule);
+    let find = |name: &str| weights.get(name).map(|array| array.values.as_slice());
+    Ok(Engine::new(layers, find, rule, seed)?)
+}
+
+/// The same on a device.
+///
+/// # Errors
+/// When the weights do not fit the network, or the device has no room.
+pub fn compile_on<D: Device>(
+    device: D,
+    layers: &Layers,
+    weights: &Weights,
+    rule: OptimizerRule,
+    seed: u64,
+) -> Result<CudaEngine<D>, ExecutorError> {
+    let find = |name: &str| weights.get(name).map(|array| array.values.as_slice());
+    Ok(CudaEngine::new(device, layers, find, engine_rule(rule), seed)?)
+}
+
+fn engine_rule(rule: OptimizerRule) -> Rule {
+    match rule {
         OptimizerRule::Sgd { momentum, nesterov, decay } => Rule::Sgd { momentum, nesterov, decay },
         OptimizerRule::Adam { betas, epsilon, decay } => Rule::Adam { betas, epsilon, decay },
         OptimizerRule::AdamW { betas, epsilon, decay } => Rule::AdamW { betas, epsilon, decay },
         OptimizerRule::Adamax { betas, epsilon, decay } => Rule::Adamax { betas, epsilon, decay },
         OptimizerRule::RmsProp { alpha, momentum, epsilon, decay } => Rule::RmsProp { alpha, momentum, epsilon, decay },
         OptimizerRule::Lion { betas, decay } => Rule::Lion { betas, decay },
-    };
-    let find = |name: &str| weights.get(name).map(|array| array.values.as_slice());
-    Ok(Engine::new(layers, find, rule, seed)?)
+    }
 }
 
 impl From<EngineError> for ExecutorError {
@@ -57,6 +79,48 @@ impl Executor for Engine {
         Ok(State {
             weights: named(self.tensors()),
             moments: named(self.moments()),
+            optimizer_steps: self.optimizer_steps(),
+        })
+    }
+
+    fn restore(&mut self, state: &State) -> Result<(), ExecutorError> {
+        let State { weights, moments, optimizer_steps } = state;
+        let weight = |name: &str| weights.get(name).map(|array| array.values.as_slice());
+        let moment = |name: &str| moments.get(name).map(|array| array.values.as_slice());
+        Ok(Self::restore(self, weight, moment, *optimizer_steps)?)
+    }
+
+    fn freeze(&mut self, freezing: &Freezing) {
+        Self::freeze(self, |name| freezing.learns_since(name));
+    }
+}
+
+impl<D: Device> Executor for CudaEngine<D> {
+    fn name(&self) -> &'static str {
+        "engine"
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step<'_>) -> Result<StepResult, ExecutorError> {
+        let Step { index, learning_rate, objective, clip, waiting, update } = *step;
+        let loss = loss(objective);
+        let step = TrainStep { index, learning_rate, loss: &loss, clip, waiting, update };
+        let targets = objective.targets(batch).map_err(ExecutorError)?;
+        let outcome = Self::train_step(self, &batch.images, &targets, &step)?;
+        Ok(StepResult { loss: outcome.loss, correct: outcome.correct })
+    }
+
+    fn scores(&mut self, batch: &Batch) -> Result<Vec<f32>, ExecutorError> {
+        Ok(Self::scores(self, &batch.images)?)
+    }
+
+    fn weights(&mut self) -> Result<Weights, ExecutorError> {
+        Ok(named(self.tensors()?))
+    }
+
+    fn state(&mut self) -> Result<State, ExecutorError> {
+        Ok(State {
+            weights: named(self.tensors()?),
+            moments: named(self.moments()?),
             optimizer_steps: self.optimizer_steps(),
         })
     }

@@ -18,7 +18,7 @@ use nasgen_modules::{Blocks, Layers, Primitive, Shape, Source, randomness::Strea
 pub(crate) const PLAIN: OptimizerRule = OptimizerRule::PLAIN;
 
 /// A batch of noise for `layers`, with labels below the number of classes.
-fn noise(layers: &Layers, images: usize) -> Batch {
+pub(crate) fn noise(layers: &Layers, images: usize) -> Batch {
     noise_of(3, layers, images)
 }
 
@@ -53,8 +53,19 @@ pub(crate) fn lively(layers: &Layers) -> Weights {
 /// What differs by more than `tolerance` after a few steps from the same state, each relative to
 /// the largest change of the tensor or to its size in all.
 fn differences(name: &str, layers: &Layers, batch: &Batch, tolerance: f64) -> Vec<String> {
+    let mut fast = engine::compile(layers, &lively(layers), PLAIN, 7).unwrap();
+    differences_of(&mut fast, name, layers, batch, tolerance)
+}
+
+/// The same for any executor that begins with [`lively`] weights and drops by seed 7.
+pub(crate) fn differences_of(
+    fast: &mut dyn Executor,
+    name: &str,
+    layers: &Layers,
+    batch: &Batch,
+    tolerance: f64,
+) -> Vec<String> {
     let weights = lively(layers);
-    let mut fast = engine::compile(layers, &weights, PLAIN, 7).unwrap();
     let mut slow = Reference::new(layers, &weights, PLAIN, 7, &Device::Cpu).unwrap();
     let mut wrong = Vec::new();
     let mut check = |what: String, actual: &[f32], expected: &[f32], floor: f32| {
@@ -65,15 +76,15 @@ fn differences(name: &str, layers: &Layers, batch: &Batch, tolerance: f64) -> Ve
             wrong.push(format!("{name}: {what} differs by {worst:.1e}"));
         }
     };
-    let scores = [Executor::scores(&mut fast, batch).unwrap(), slow.scores(batch).unwrap()];
+    let scores = [fast.scores(batch).unwrap(), slow.scores(batch).unwrap()];
     check("scores".into(), &scores[0], &scores[1], 0.1);
     let objective = Objective::cross_entropy(layers.output().channels(), 0.1);
     let step = Step::alone(4, 1.0, &objective);
-    let outcomes = [Executor::train_step(&mut fast, batch, &step).unwrap(), slow.train_step(batch, &step).unwrap()];
+    let outcomes = [fast.train_step(batch, &step).unwrap(), slow.train_step(batch, &step).unwrap()];
     check("loss".into(), &[outcomes[0].loss as f32], &[outcomes[1].loss as f32], 0.1);
     assert_eq!(outcomes[0].correct, outcomes[1].correct, "{name}");
 
-    let (fast, slow) = (Executor::weights(&mut fast).unwrap(), slow.weights().unwrap());
+    let (fast, slow) = (fast.weights().unwrap(), slow.weights().unwrap());
     for (tensor, after) in slow.iter() {
         let before = &weights.get(tensor).unwrap().values;
         let change = |values: &[f32]| values.iter().zip(before).map(|(a, b)| a - b).collect::<Vec<f32>>();
@@ -93,23 +104,28 @@ pub(crate) fn with_classifier(mut layers: Layers) -> Layers {
     layers
 }
 
+/// Every block of the fixtures that reads one image, with a classifier on top, by name.
+pub(crate) fn blocks() -> Vec<(String, Layers)> {
+    let of_fixture = |path| {
+        let fixture = Fixture::load(path);
+        let inputs: Vec<Shape> = fixture.each("input").into_iter().map(shape_of).collect();
+        let reads_image = inputs.len() == 1 && inputs[0].size().is_some();
+        reads_image.then(|| (fixture.name.clone(), with_classifier(row_layers(&fixture.metadata, inputs))))
+    };
+    fixtures("blocks").iter().filter_map(of_fixture).collect()
+}
+
 #[test]
 fn every_block_computes_and_learns_as_in_the_reference() {
     let mut wrong = Vec::new();
-    for path in fixtures("blocks") {
-        let fixture = Fixture::load(&path);
-        let inputs: Vec<Shape> = fixture.each("input").into_iter().map(shape_of).collect();
-        if inputs.len() > 1 || inputs[0].size().is_none() {
-            continue;
-        }
-        let layers = with_classifier(row_layers(&fixture.metadata, inputs));
-        wrong.extend(differences(&fixture.name, &layers, &noise(&layers, 5), 1e-4));
+    for (name, layers) in blocks() {
+        wrong.extend(differences(&name, &layers, &noise(&layers, 5), 1e-4));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[test]
-fn joins_drops_and_reuse_compute_as_in_the_reference() {
+/// Values that are read twice, dropped and moved.
+pub(crate) fn joins() -> Layers {
     let mut layers = Layers::identity(vec![Shape::image(3, 6, 5)]);
     let image = Source::Input(0);
     let mut push = |label: &str, primitive, inputs: Vec<Source>| layers.push(label.into(), primitive, inputs).unwrap();
@@ -123,17 +139,22 @@ fn joins_drops_and_reuse_compute_as_in_the_reference() {
     let slice = push("slice", Primitive::ChannelSlice { start: 5, length: 7 }, vec![shuffled]);
     let large = push("large", Primitive::Upsample { factor: 2 }, vec![slice]);
     push("norm", Primitive::Norm(nasgen_modules::Norm::default()), vec![large]);
-    let layers = with_classifier(layers);
+    with_classifier(layers)
+}
+
+#[test]
+fn joins_drops_and_reuse_compute_as_in_the_reference() {
+    let layers = joins();
     for images in [2, 5, 9] {
         let wrong = differences("joins", &layers, &noise(&layers, images), 1e-4);
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }
 
-/// A convolution, its norm, activation and residual sum are one operation of the engine.
-#[test]
-fn residuals_are_dropped_as_in_the_reference() {
-    for (activation, drop) in [(None, 0.0), (None, 0.5), (Some(nasgen_modules::Activation::SiLU), 0.5)] {
+/// Residual sums whose branch ends in a norm, an activation or a drop.
+pub(crate) fn residuals() -> Vec<Layers> {
+    let cases = [(None, 0.0), (None, 0.5), (Some(nasgen_modules::Activation::SiLU), 0.5)];
+    let of_case = |(activation, drop)| {
         let mut layers = Layers::identity(vec![Shape::image(6, 5, 4)]);
         let mut push =
             |label: &str, primitive, inputs: &[Source]| layers.push(label.into(), primitive, inputs.to_vec()).unwrap();
@@ -145,7 +166,15 @@ fn residuals_are_dropped_as_in_the_reference() {
             end = push("activation", Primitive::Activation(activation), &[end]);
         }
         push("sum", Primitive::Add { drop }, &[before, end]);
-        let layers = with_classifier(layers);
+        with_classifier(layers)
+    };
+    cases.map(of_case).into()
+}
+
+/// A convolution, its norm, activation and residual sum are one operation of the engine.
+#[test]
+fn residuals_are_dropped_as_in_the_reference() {
+    for layers in residuals() {
         for images in [3, 9] {
             let wrong = differences("residual", &layers, &noise(&layers, images), 1e-4);
             assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -154,7 +183,7 @@ fn residuals_are_dropped_as_in_the_reference() {
 }
 
 /// Small networks drawn from the default space.
-fn sampled(count: u64) -> Vec<Layers> {
+pub(crate) fn sampled(count: u64) -> Vec<Layers> {
     let blocks = Blocks::builtin();
     let source = SourceText { name: "cells".into(), text: DEFAULT.1.to_owned() };
     let space = Space::parse("cells", &source, &blocks).unwrap();
@@ -259,7 +288,7 @@ fn images_and_weights_that_do_not_fit_are_refused() {
 }
 
 /// A network without kinks: however close a value lies to anything, the executors agree.
-const SMOOTH: &str = "
+pub(crate) const SMOOTH: &str = "
 backbone:
   - [1, Conv, [16, 3, 1, null, 1, SiLU]]
   - [2, MBConv, [3, 16, 1, 3]]

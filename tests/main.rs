@@ -9,6 +9,8 @@
 mod augmenting;
 /// Tables over every block: what each gets tested for free.
 mod blocks;
+/// The kernels for GPUs, on a CPU.
+mod cuda;
 /// Data sets that are downloaded.
 mod downloading;
 /// The loop of a worker.

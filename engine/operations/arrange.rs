@@ -42,46 +42,49 @@ fn pieces(sources: &[(u32, u32)]) -> Vec<Piece> {
 impl Arrange {
     /// The arrangement that a primitive makes; `None` for primitives that compute.
     pub(crate) fn of(primitive: &Primitive, inputs: &[Shape], output: Shape) -> Option<Self> {
-        let sizes: Vec<Size> = inputs.iter().map(|shape| Size::of(*shape)).collect();
-        let (first, to) = (sizes[0], Size::of(output));
-        let place = |size: Size, pixel: usize, channel: usize| (pixel * size.channels + channel) as u32;
-        let values = (0..to.pixels()).flat_map(|pixel| (0..to.channels).map(move |channel| (pixel, channel)));
-        let sources: Vec<(u32, u32)> = match *primitive {
-            Primitive::Flatten => {
-                // The vector is channels first, as PyTorch flattens.
-                (0..first.values()).map(|at| (0, place(first, at % first.pixels(), at / first.pixels()))).collect()
-            }
-            Primitive::ChannelSlice { start, .. } => {
-                values.map(|(pixel, channel)| (0, place(first, pixel, start + channel))).collect()
-            }
-            Primitive::ChannelShuffle { groups } => {
-                let share = first.channels / groups;
-                values
-                    .map(|(pixel, channel)| (0, place(first, pixel, channel % groups * share + channel / groups)))
-                    .collect()
-            }
-            Primitive::Upsample { factor } => {
-                let source = |pixel: usize| pixel / to.width / factor * first.width + pixel % to.width / factor;
-                values.map(|(pixel, channel)| (0, place(first, source(pixel), channel))).collect()
-            }
-            Primitive::Concat => {
-                let source = |pixel: usize, channel: usize| {
-                    let mut channel = channel;
-                    for (input, size) in sizes.iter().enumerate() {
-                        if channel < size.channels {
-                            return (input as u32, place(*size, pixel, channel));
-                        }
-                        channel -= size.channels;
-                    }
-                    unreachable!("the output has as many channels as the inputs together")
-                };
-                values.map(|(pixel, channel)| source(pixel, channel)).collect()
-            }
-            _ => return None,
-        };
-        let inputs = sizes.iter().map(|size| size.values()).collect();
+        let sources = sources(primitive, inputs, output)?;
+        let inputs = inputs.iter().map(|shape| Size::of(*shape).values()).collect();
         Some(Self { inputs, output: sources.len(), pieces: pieces(&sources) })
     }
+}
+
+/// Where each value of the output comes from, if a primitive only moves values: the input, and the place in it.
+pub(crate) fn sources(primitive: &Primitive, inputs: &[Shape], output: Shape) -> Option<Vec<(u32, u32)>> {
+    let sizes: Vec<Size> = inputs.iter().map(|shape| Size::of(*shape)).collect();
+    let (first, to) = (sizes[0], Size::of(output));
+    let place = |size: Size, pixel: usize, channel: usize| (pixel * size.channels + channel) as u32;
+    let values = (0..to.pixels()).flat_map(|pixel| (0..to.channels).map(move |channel| (pixel, channel)));
+    Some(match *primitive {
+        Primitive::Flatten => {
+            // The vector is channels first, as PyTorch flattens.
+            (0..first.values()).map(|at| (0, place(first, at % first.pixels(), at / first.pixels()))).collect()
+        }
+        Primitive::ChannelSlice { start, .. } => {
+            values.map(|(pixel, channel)| (0, place(first, pixel, start + channel))).collect()
+        }
+        Primitive::ChannelShuffle { groups } => {
+            let share = first.channels / groups;
+            values.map(|(pixel, channel)| (0, place(first, pixel, channel % groups * share + channel / groups))).collect()
+        }
+        Primitive::Upsample { factor } => {
+            let source = |pixel: usize| pixel / to.width / factor * first.width + pixel % to.width / factor;
+            values.map(|(pixel, channel)| (0, place(first, source(pixel), channel))).collect()
+        }
+        Primitive::Concat => {
+            let source = |pixel: usize, channel: usize| {
+                let mut channel = channel;
+                for (input, size) in sizes.iter().enumerate() {
+                    if channel < size.channels {
+                        return (input as u32, place(*size, pixel, channel));
+                    }
+                    channel -= size.channels;
+                }
+                unreachable!("the output has as many channels as the inputs together")
+            };
+            values.map(|(pixel, channel)| source(pixel, channel)).collect()
+        }
+        _ => return None,
+    })
 }
 
 impl Operation for Arrange {

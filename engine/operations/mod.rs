@@ -16,7 +16,7 @@ mod sums;
 mod winograd;
 
 pub(crate) use activation::{Activate, Softmax};
-pub(crate) use arrange::Arrange;
+pub(crate) use arrange::{Arrange, sources};
 pub(crate) use channel_convolution::ChannelConvolve;
 pub(crate) use convolution::Convolve;
 pub(crate) use depthwise::Depthwise;
@@ -24,7 +24,7 @@ pub(crate) use dropout::Dropout;
 pub(crate) use filtered::{Filtered, Followers, Residual};
 pub(crate) use joining::{Add, Scale};
 pub(crate) use norm::{Normalise, Normaliser};
-pub(crate) use pool::{AdaptivePool, AveragePool, MaxPool};
+pub(crate) use pool::{AdaptivePool, AveragePool, MaxPool, average_factors};
 pub(crate) use winograd::Winograd;
 
 use nasgen_modules::{Shape, Window};

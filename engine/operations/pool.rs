@@ -68,22 +68,26 @@ pub(crate) struct AveragePool {
 
 impl AveragePool {
     pub(crate) fn new(window: &Window, count_include_pad: bool, input: Size, output: Size) -> Self {
-        let taps = Taps::of(window, input, output);
-        let sides = [
-            (input.height, window.padding.top, window.padding.bottom),
-            (input.width, window.padding.left, window.padding.right),
-        ];
-        // Pixels beyond the padding, where a window hangs over, never count (PyTorch's rule).
-        let counted = |axis: usize, position: usize| {
-            let (side, before, after) = sides[axis];
-            let start = position * window.stride[axis];
-            let end = (start + window.kernel[axis]).min(before + side + after);
-            if count_include_pad { end - start } else { end.min(before + side) - start.max(before) }
-        };
-        let factor = |at: usize| 1.0 / (counted(0, at / output.width) * counted(1, at % output.width)) as f32;
-        let factors = (0..output.pixels()).map(factor).collect();
-        Self { input, output, taps, factors }
+        let factors = average_factors(window, count_include_pad, input, output);
+        Self { input, output, taps: Taps::of(window, input, output), factors }
     }
+}
+
+/// 1 / the number of pixels that count, for each position of a window.
+pub(crate) fn average_factors(window: &Window, count_include_pad: bool, input: Size, output: Size) -> Vec<f32> {
+    let sides = [
+        (input.height, window.padding.top, window.padding.bottom),
+        (input.width, window.padding.left, window.padding.right),
+    ];
+    // Pixels beyond the padding, where a window hangs over, never count (PyTorch's rule).
+    let counted = |axis: usize, position: usize| {
+        let (side, before, after) = sides[axis];
+        let start = position * window.stride[axis];
+        let end = (start + window.kernel[axis]).min(before + side + after);
+        if count_include_pad { end - start } else { end.min(before + side) - start.max(before) }
+    };
+    let factor = |at: usize| 1.0 / (counted(0, at / output.width) * counted(1, at % output.width)) as f32;
+    (0..output.pixels()).map(factor).collect()
 }
 
 impl Operation for AveragePool {

@@ -84,7 +84,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
     let (timing, data, executor) =
         pool.install(|| -> Result<(Timing, Option<DataTiming>, &'static str), Failure> {
             let weights = Weights::initial(&network.layers, 0);
-            let mut executor = executor(arguments.executor, &network, &weights, rule, 0, &device)?;
+            let mut executor = executor(arguments.executor, &network, &weights, rule, 0, device)?;
             let failed = |error: crate::train::ExecutorError| Failure::new(Kind::Failed, error.0);
             let timing = measure(&mut *executor, &batch, classes, mode, duration).map_err(failed)?;
             let data = loaded.as_ref().map(|loaded| {

@@ -100,7 +100,7 @@ impl Classifier {
         let device = device::open(&flags.device)?;
         // It is never trained: any rule does.
         let rule = OptimizerRule::PLAIN;
-        let executor = executor(flags.executor, &network, &weights, rule, 0, &device)?;
+        let executor = executor(flags.executor, &network, &weights, rule, 0, device)?;
         let format = description
             .image_format()
             .map_err(|problem| Failure::usage(format!("{}: fit {problem}", file.display())))?;

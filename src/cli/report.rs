@@ -109,7 +109,7 @@ fn page(run: &Path, config: &RunConfig, network: &Network, validation: Option<&I
         (Some((description, weights)), Some(images)) => {
             let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
             let device = device::open(&config.device)?;
-            let mut executor = executor(Some(name), network, weights, OptimizerRule::PLAIN, 0, &device)?;
+            let mut executor = executor(Some(name), network, weights, OptimizerRule::PLAIN, 0, device)?;
             let normalisation = description.normalisation();
             let mut answers = Vec::with_capacity(images.len() * classes.len());
             let size = config.settings.batch;

@@ -176,7 +176,7 @@ impl Prepared {
         let (settings, network) = (&self.config.settings, &self.network);
         let device = device::open(&self.config.device)?;
         let name = ExecutorName::from_str(&self.config.executor, false).map_err(Failure::usage)?;
-        executor(Some(name), network, weights, OptimizerRule::of(settings), settings.seed, &device)
+        executor(Some(name), network, weights, OptimizerRule::of(settings), settings.seed, device)
     }
 }
 

@@ -91,13 +91,12 @@ impl<'a> Setup<'a> {
         let pruner = choosers::pruner(arguments, steps)?;
         let cores = available_parallelism().map_or(1, usize::from);
         let jobs = arguments.jobs.map_or(if external { 1 } else { cores }, |jobs| jobs as usize);
-        let fastest = if arguments.device == "cpu" { ExecutorName::Engine } else { ExecutorName::Reference };
         let config = RunConfig {
             config: "model.yaml".into(),
             data: arguments.data.clone().unwrap_or(Source::Synthetic).absolute(),
             fit: arguments.fit.unwrap_or_default(),
             device: arguments.device.clone(),
-            executor: arguments.executor.unwrap_or(fastest).to_string(),
+            executor: arguments.executor.unwrap_or(ExecutorName::Engine).to_string(),
             split: arguments.split.as_ref().map(|path| path.display().to_string()),
             subset: arguments.subset.clone(),
             init: None,
@@ -196,7 +195,7 @@ impl<'a> Setup<'a> {
         let measured = pool.install(|| -> Result<f64, Failure> {
             let device = device::open(&self.config.device)?;
             let weights = Weights::initial(&network.layers, 0);
-            let mut executor = executor(self.arguments.executor, network, &weights, OptimizerRule::PLAIN, 0, &device)?;
+            let mut executor = executor(self.arguments.executor, network, &weights, OptimizerRule::PLAIN, 0, device)?;
             let batch = noise(&network.layers, 1, 0);
             let classes = network.layers.output().channels();
             let timing = measure(&mut *executor, &batch, classes, Mode::Infer, LATENCY);

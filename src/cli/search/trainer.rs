@@ -169,7 +169,7 @@ impl Trainer<'_> {
     ) -> Result<Metrics, Failure> {
         let (weights, _) = Weights::load(&folder.join("best.safetensors"))?;
         let device = device::open(&self.config.device)?;
-        let mut executor = executor(None, prepared, &weights, OptimizerRule::PLAIN, 0, &device)?;
+        let mut executor = executor(None, prepared, &weights, OptimizerRule::PLAIN, 0, device)?;
         let normalisation = Normalisation::of(&parts.train);
         let mut scores = Vec::with_capacity(images.len() * parts.classes.len());
         for start in (0..images.len()).step_by(64) {

@@ -44,7 +44,7 @@ pub(super) fn choose(
     let mut speeds: Vec<(usize, f64)> = Vec::new();
     for size in sizes {
         let weights = Weights::initial(&network.layers, seed);
-        let mut executor = executor(Some(name), network, &weights, rule, seed, &device)?;
+        let mut executor = executor(Some(name), network, &weights, rule, seed, device)?;
         let batch = noise(&network.layers, size, 0);
         // What no longer fits a GPU ends the list.
         let Ok(timing) = measure(&mut *executor, &batch, parts.classes.len(), Mode::Train, PATIENCE) else { break };

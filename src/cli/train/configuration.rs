@@ -45,8 +45,7 @@ pub(super) fn effective(
     let wrong = |name: &str, problem: String| Failure::usage(format!("{name}: {problem}"));
     let fit =
         fit.map(|fit| fit.parse().map_err(|problem: UnknownFit| wrong("fit", problem.to_string()))).transpose()?;
-    let fastest = if device == "cpu" { ExecutorName::Engine } else { ExecutorName::Reference };
-    let executor = executor.unwrap_or_else(|| fastest.to_string());
+    let executor = executor.unwrap_or_else(|| ExecutorName::Engine.to_string());
     ExecutorName::from_str(&executor, false).map_err(|problem| wrong("executor", problem))?;
     let kfold = kfold.map(|folds| folds.parse().map_err(|_| wrong("kfold", format!("got {folds}")))).transpose()?;
     let Ok(data) = data.parse::<Source>();

@@ -61,7 +61,7 @@ impl Plan {
         let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
         let device = device::open(&config.device)?;
         let rule = OptimizerRule::of(settings);
-        let mut executor = executor(Some(name), network, &weights, rule, settings.seed, &device)?;
+        let mut executor = executor(Some(name), network, &weights, rule, settings.seed, device)?;
         let timing = measure_epoch(&mut *executor, &data, settings, PATIENCE);
         let timing = timing.map_err(|error| executor_failure(&error.0))?;
         let runs = config.kfold.unwrap_or(1);

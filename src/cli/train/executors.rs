@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{
+        device::{self, Device},
         failure::{Failure, Kind},
         output::Output,
     },
@@ -11,7 +12,7 @@ use crate::{
     train::{Executor, OptimizerRule},
     weights::Weights,
 };
-use candle_core::Device;
+use nasgen_engine::cuda::{Gpu, Precision};
 use std::fmt;
 
 /// The executors that a user can name.
@@ -37,34 +38,53 @@ pub(in crate::cli) fn note_reference(name: Option<ExecutorName>, network: &Netwo
     }
 }
 
-/// The executor that was asked for, else the fastest that can run on the device.
+/// The executor that was asked for, else the fastest that can run the network.
 pub(in crate::cli) fn executor(
     name: Option<ExecutorName>,
     network: &Network,
     weights: &Weights,
     rule: OptimizerRule,
     seed: u64,
-    device: &Device,
+    device: Device,
 ) -> Result<Box<dyn Executor>, Failure> {
     let layers = &network.layers;
-    let name = name.or(network.custom_operation().map(|_| ExecutorName::Reference));
-    match (name, device.is_cpu()) {
-        (Some(ExecutorName::Engine), false) => {
-            Err(Failure::usage("--executor engine runs on the CPU; use --executor reference on a GPU"))
-        }
-        (None | Some(ExecutorName::Engine), true) => {
+    let fastest = match network.custom_operation() {
+        Some(_) => ExecutorName::Reference,
+        None => ExecutorName::Engine,
+    };
+    match (name.unwrap_or(fastest), device) {
+        (ExecutorName::Engine, Device::Cpu) => {
             let engine = engine::compile(layers, weights, rule, seed);
             Ok(Box::new(engine.map_err(|error| executor_failure(&error.0))?))
         }
-        (Some(ExecutorName::Reference), _) | (None, false) => {
-            let reference = Reference::new(layers, weights, rule, seed, device);
+        (ExecutorName::Engine, Device::Gpu(number)) => {
+            let gpu = Gpu::new(number, Precision::default());
+            let gpu = gpu.map_err(|error| device::unusable(device, &error.to_string()))?;
+            let engine = engine::compile_on(gpu, layers, weights, rule, seed);
+            Ok(Box::new(engine.map_err(|error| executor_failure(&error.0))?))
+        }
+        (ExecutorName::Reference, device) => {
+            let reference = Reference::new(layers, weights, rule, seed, &of_candle(device)?);
             Ok(Box::new(reference.map_err(|error| executor_failure(&error.to_string()))?))
         }
     }
 }
 
+/// The device as the reference executor knows it.
+fn of_candle(device: Device) -> Result<candle_core::Device, Failure> {
+    match device {
+        Device::Cpu => Ok(candle_core::Device::Cpu),
+        Device::Gpu(_) if !cfg!(feature = "cuda") => Err(Failure::usage(format!(
+            "--device {device}: the reference executor was built without CUDA; build it with `cargo build --release \
+             --features cuda` where the CUDA toolkit is installed, or use --executor engine"
+        ))),
+        Device::Gpu(number) => candle_core::Device::new_cuda(number)
+            .map_err(|error| device::unusable(device, &format!("candle cannot use it ({error})"))),
+    }
+}
+
 pub(in crate::cli) fn executor_failure(message: &str) -> Failure {
-    let out_of_memory = message.to_lowercase().contains("out of memory") || message.contains("OUT_OF_MEMORY");
+    let out_of_memory = message.to_lowercase().contains("out of memory") || message.contains("OUT_OF_MEMORY") || message.contains("has no room");
     let kind = if out_of_memory { Kind::OutOfMemory } else { Kind::Failed };
     Failure::new(kind, message)
 }

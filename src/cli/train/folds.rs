@@ -212,7 +212,7 @@ fn best_answers(prepared: &Prepared) -> Result<Vec<f64>, Failure> {
     let (description, weights) = Description::read(&folder.path().join("best.safetensors"))?;
     let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
     let device = device::open(&config.device)?;
-    let mut executor = executor(Some(name), network, &weights, OptimizerRule::PLAIN, 0, &device)?;
+    let mut executor = executor(Some(name), network, &weights, OptimizerRule::PLAIN, 0, device)?;
     let normalisation = description.normalisation();
     let (images, size) = (&parts.validation, config.settings.batch);
     let mut answers = Vec::with_capacity(images.len() * parts.classes.len());

@@ -1,0 +1,342 @@
+//! An NVIDIA GPU: the driver and the compiler of kernels are found when the program runs.
+
+use super::{
+    device::{Device, DeviceError},
+    sources::{FILES, PRELUDE},
+    tape::{Argument, Tape},
+};
+use cudarc::{
+    driver::{
+        CudaContext, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result,
+        sys::{CUfunction, CUgraphInstantiate_flags, CUmodule, CUresult, CUstreamCaptureMode},
+    },
+    nvrtc,
+};
+use std::{
+    collections::BTreeMap,
+    ffi::{CString, c_void},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    thread,
+};
+
+/// How a GPU multiplies matrices of f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Precision {
+    /// With 10 bits of mantissa on tensor cores, sums in f32: what PyTorch does in convolutions unless told otherwise.
+    /// GPUs before Ampere have no such cores, and compute in f32.
+    #[default]
+    Tf32,
+    /// In f32.
+    F32,
+}
+
+/// The oldest GPU that kernels are compiled for: compute capability 7.0, Volta.
+const OLDEST: (i32, i32) = (7, 0);
+
+/// One stream of a GPU.
+pub struct Gpu {
+    stream: Arc<CudaStream>,
+    kernels: Arc<Kernels>,
+}
+
+/// The kernels in a GPU's context. They stay for as long as the program runs.
+struct Kernels(BTreeMap<String, CUfunction>);
+
+#[expect(unsafe_code, reason = "functions of the driver are pointers")]
+// SAFETY: the driver's functions may be used from any thread; the modules that they are from are never unloaded.
+unsafe impl Send for Kernels {}
+#[expect(unsafe_code, reason = "functions of the driver are pointers")]
+// SAFETY: as above; they are only read.
+unsafe impl Sync for Kernels {}
+
+/// What was compiled already, by number of the GPU and precision.
+static KERNELS: LazyLock<Mutex<BTreeMap<(usize, Precision), Arc<Kernels>>>> = LazyLock::new(Mutex::default);
+
+impl Gpu {
+    /// The GPU with this number, and a stream of its own on it.
+    ///
+    /// # Errors
+    /// When there is no driver, no such GPU, or no compiler of kernels.
+    pub fn new(number: usize, precision: Precision) -> Result<Self, DeviceError> {
+        check(number)?;
+        let context = CudaContext::new(number).map_err(|error| failed("opening the GPU", error))?;
+        // SAFETY: all work of an engine is on one stream, and its memory is no other's.
+        #[expect(unsafe_code, reason = "it would cost two events for each allocation")]
+        unsafe {
+            context.disable_event_tracking();
+        }
+        let mut compiled = KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
+        let kernels = match compiled.get(&(number, precision)) {
+            Some(kernels) => kernels.clone(),
+            None => {
+                let kernels = Arc::new(load(&context, precision)?);
+                compiled.insert((number, precision), kernels.clone());
+                kernels
+            }
+        };
+        let stream = context.new_stream().map_err(|error| failed("a stream", error))?;
+        Ok(Self { stream, kernels })
+    }
+}
+
+/// Whether the GPU with this number can be used.
+///
+/// # Errors
+/// When there is no driver, no such GPU, or no compiler of kernels.
+pub fn check(number: usize) -> Result<(), DeviceError> {
+    is_there()?;
+    let gpus = CudaContext::device_count().map_err(|error| failed("the driver", error))?;
+    if number >= usize::try_from(gpus).unwrap_or(0) {
+        return Err(DeviceError(format!("wanted GPU {number}, the driver knows {gpus} (they count from 0)")));
+    }
+    Ok(())
+}
+
+/// Whether the libraries that are needed can be found.
+fn is_there() -> Result<(), DeviceError> {
+    #[expect(unsafe_code, reason = "loading a library runs what it says")]
+    // SAFETY: these are NVIDIA's own libraries.
+    let [driver, compiler] = unsafe { [cudarc::driver::sys::is_culib_present(), nvrtc::sys::is_culib_present()] };
+    let missing = match (driver, compiler) {
+        (true, true) => return Ok(()),
+        (false, _) => "no NVIDIA driver was found (libcuda.so.1): is there a GPU, and does `nvidia-smi` show it?",
+        (true, false) => {
+            "the compiler of kernels was not found (libnvrtc.so): install the CUDA toolkit, or `pip install \
+             nvidia-cuda-nvrtc` and name the folder of its library in LD_LIBRARY_PATH"
+        }
+    };
+    Err(DeviceError(missing.into()))
+}
+
+fn failed(what: &str, error: DriverError) -> DeviceError {
+    let text = error.error_string().map_or_else(|_| format!("{error:?}"), |text| text.to_string_lossy().into_owned());
+    DeviceError(format!("{what}: {text}"))
+}
+
+/// Compiles all kernels for the GPU that is there, and loads them.
+fn load(context: &Arc<CudaContext>, precision: Precision) -> Result<Kernels, DeviceError> {
+    let capability = context.compute_capability().map_err(|error| failed("the GPU", error))?;
+    if capability < OLDEST {
+        let ((major, minor), name) = (capability, context.name().unwrap_or_default());
+        return Err(DeviceError(format!("{name} has compute capability {major}.{minor}, wanted 7.0 (Volta) or newer")));
+    }
+    context.bind_to_thread().map_err(|error| failed("the GPU", error))?;
+    let compile = |file: &'static str, text: &'static str| compiled(file, text, capability, precision);
+    let binaries: Vec<Result<(Vec<u8>, Vec<String>), DeviceError>> = thread::scope(|scope| {
+        let threads: Vec<_> = FILES.map(|(file, text)| scope.spawn(move || compile(file, text))).into();
+        threads.into_iter().map(|thread| thread.join().expect("a compilation does not panic")).collect()
+    });
+    let mut kernels = BTreeMap::new();
+    for binary in binaries {
+        let (binary, names) = binary?;
+        #[expect(unsafe_code, reason = "the driver's interface is C")]
+        // SAFETY: the binary is what the compiler gave, and lives until it is loaded.
+        let module: CUmodule = unsafe { result::module::load_data(binary.as_ptr().cast::<c_void>()) }
+            .map_err(|error| failed("loading kernels", error))?;
+        for name in names {
+            let symbol = CString::new(name.clone()).expect("names of kernels have no zeros");
+            #[expect(unsafe_code, reason = "the driver's interface is C")]
+            // SAFETY: the module was loaded just now, and stays.
+            let function = unsafe { result::module::get_function(module, symbol) }
+                .map_err(|error| failed(&format!("kernel {name}"), error))?;
+            kernels.insert(name, function);
+        }
+    }
+    Ok(Kernels(kernels))
+}
+
+/// What NVRTC is asked to compile for.
+pub(crate) fn options((major, minor): (i32, i32), precision: Precision) -> Vec<String> {
+    let mut options = vec![format!("--gpu-architecture=sm_{major}{minor}"), "--std=c++17".to_owned()];
+    if precision == Precision::Tf32 && major >= 8 {
+        options.push("-DNASGEN_TF32".to_owned());
+    }
+    options
+}
+
+/// The binary of a file of kernels, and the names of the kernels in it.
+pub(crate) fn compiled(
+    file: &str,
+    text: &str,
+    capability: (i32, i32),
+    precision: Precision,
+) -> Result<(Vec<u8>, Vec<String>), DeviceError> {
+    let source = CString::new(format!("{PRELUDE}\n{text}")).expect("kernels have no zeros");
+    let failed = |error: nvrtc::result::NvrtcError| DeviceError(format!("compiling {file}.cu: {error}"));
+    let program = nvrtc::result::create_program(&source, None).map_err(failed)?;
+    #[expect(unsafe_code, reason = "the compiler's interface is C")]
+    // SAFETY: the program is destroyed last, and the buffer has the size that the compiler names.
+    let binary = unsafe {
+        let compiled = nvrtc::result::compile_program(program, &options(capability, precision));
+        let log = nvrtc::result::get_program_log(program).unwrap_or_default();
+        let binary = compiled.map_err(|error| {
+            let log: String = log.iter().map(|byte| *byte as u8 as char).collect();
+            DeviceError(format!("compiling {file}.cu: {error}\n{}", log.trim_end_matches('\0')))
+        });
+        let binary = binary.and_then(|()| {
+            let mut size = 0;
+            nvrtc::sys::nvrtcGetCUBINSize(program, &raw mut size).result().map_err(failed)?;
+            let mut binary = vec![0u8; size];
+            nvrtc::sys::nvrtcGetCUBIN(program, binary.as_mut_ptr().cast()).result().map_err(failed)?;
+            Ok(binary)
+        });
+        nvrtc::result::destroy_program(program).map_err(failed)?;
+        binary?
+    };
+    let names = kernels_of(&binary);
+    Ok((binary, names))
+}
+
+/// The kernels of a binary have sections of code that are called `.text.` and their name.
+fn kernels_of(binary: &[u8]) -> Vec<String> {
+    const SECTION: &[u8] = b".text.";
+    let mut names: Vec<String> = Vec::new();
+    for (at, _) in binary.windows(SECTION.len()).enumerate().filter(|(_, window)| *window == SECTION) {
+        let rest = &binary[at + SECTION.len()..];
+        let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+        names.extend(String::from_utf8(rest[..end].to_vec()).ok().filter(|name| !names.contains(name)));
+    }
+    names
+}
+
+/// A recorded graph, or for want of launches nothing.
+pub struct GpuRecording(Option<CudaGraph>);
+
+#[expect(unsafe_code, reason = "a graph is a pointer of the driver")]
+// SAFETY: a recording belongs to one engine, which is used by one thread at a time.
+unsafe impl Send for GpuRecording {}
+
+impl Device for Gpu {
+    type Memory = CudaSlice<u8>;
+    type Recording = GpuRecording;
+
+    fn allocate(&mut self, bytes: usize) -> Result<CudaSlice<u8>, DeviceError> {
+        self.stream.alloc_zeros(bytes).map_err(|error| match error {
+            DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
+                let free = self.stream.context().mem_get_info().map_or(0, |(free, _)| free);
+                let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+                DeviceError(format!(
+                    "the GPU has no room for {} MiB ({} MiB are free): use smaller batches (--batch)",
+                    mib(bytes),
+                    mib(free)
+                ))
+            }
+            error => failed("allocating memory", error),
+        })
+    }
+
+    fn write(&mut self, memory: &mut CudaSlice<u8>, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut place = memory.slice_mut(offset..offset + bytes.len());
+        self.stream.memcpy_htod(bytes, &mut place).map_err(|error| failed("writing to the GPU", error))
+    }
+
+    fn read(&mut self, memory: &CudaSlice<u8>, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        let place = memory.slice(offset..offset + bytes.len());
+        self.stream.memcpy_dtoh(&place, bytes).map_err(|error| failed("reading from the GPU", error))?;
+        self.stream.synchronize().map_err(|error| failed("the GPU", error))
+    }
+
+    fn record(
+        &mut self,
+        tape: &Tape,
+        fixed: &CudaSlice<u8>,
+        passing: &CudaSlice<u8>,
+    ) -> Result<GpuRecording, DeviceError> {
+        let [fixed, passing] = [fixed, passing].map(|memory| memory.device_ptr(&self.stream).0);
+        let during = |error| failed("recording a step", error);
+        self.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(during)?;
+        let launched = self.launch(tape, fixed, passing);
+        // A capture that was begun is ended, whatever happened.
+        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
+        launched?;
+        let graph = graph.map_err(during)?;
+        if let Some(graph) = &graph {
+            graph.upload().map_err(during)?;
+        }
+        Ok(GpuRecording(graph))
+    }
+
+    fn play(&mut self, recording: &GpuRecording) -> Result<(), DeviceError> {
+        let Some(graph) = &recording.0 else { return Ok(()) };
+        graph.launch().map_err(|error| failed("running a step", error))
+    }
+}
+
+impl Gpu {
+    fn launch(&self, tape: &Tape, fixed: u64, passing: u64) -> Result<(), DeviceError> {
+        for launch in &tape.launches {
+            let words: Vec<Vec<u64>> =
+                launch.arguments.iter().map(|argument| words(argument, tape, fixed, passing)).collect();
+            let mut arguments: Vec<*mut c_void> =
+                words.iter().map(|words| words.as_ptr().cast_mut().cast::<c_void>()).collect();
+            let function = self.kernels.0.get(&launch.kernel);
+            let function = *function.ok_or_else(|| DeviceError(format!("there is no kernel `{}`", launch.kernel)))?;
+            let [x, y, z] = launch.grid.map(|blocks| blocks as u32);
+            #[expect(unsafe_code, reason = "the driver's interface is C")]
+            // SAFETY: the arguments are those that the kernel declares (the tests run every kernel with them), and point
+            // into memory that lives as long as the engine.
+            unsafe {
+                result::launch_kernel(
+                    function,
+                    (x, y, z),
+                    (launch.threads as u32, 1, 1),
+                    0,
+                    self.stream.cu_stream(),
+                    &mut arguments,
+                )
+            }
+            .map_err(|error| failed(&format!("launching {}", launch.kernel), error))?;
+        }
+        Ok(())
+    }
+}
+
+/// An argument as it lies in memory.
+pub(super) fn words(argument: &Argument, tape: &Tape, fixed: u64, passing: u64) -> Vec<u64> {
+    match argument {
+        Argument::Pointer(place) => vec![tape.address(*place, fixed, passing)],
+        Argument::Int(value) => vec![u64::from(value.cast_unsigned())],
+        Argument::Float(value) => vec![u64::from(value.to_bits())],
+        Argument::Words(values) => {
+            let mut words = vec![0u64; values.len().div_ceil(2)];
+            bytemuck::cast_slice_mut::<u64, i32>(&mut words)[..values.len()].copy_from_slice(values);
+            words
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Turing to Blackwell: needs the compiler and no GPU. `NASGEN_REQUIRE=nvrtc` makes its absence a failure.
+    #[test]
+    #[expect(unsafe_code, reason = "loading a library runs what it says")]
+    fn kernels_compile_for_every_gpu() {
+        // SAFETY: this is NVIDIA's own library.
+        if !unsafe { nvrtc::sys::is_culib_present() } {
+            let required = std::env::var("NASGEN_REQUIRE").unwrap_or_default();
+            assert!(!required.split(',').any(|name| name == "nvrtc"), "NASGEN_REQUIRE names nvrtc, which is not found");
+            return;
+        }
+        let declared = |text: &str| -> Vec<String> {
+            let exported = text.split("EXPORT(").skip(1).map(|rest| rest.split(')').next().unwrap_or_default().to_owned());
+            exported.filter(|name| !name.contains('#')).collect()
+        };
+        for (capability, precision) in [(7, 5), (8, 0), (8, 6), (9, 0), (10, 0), (12, 0)]
+            .into_iter()
+            .flat_map(|capability| [(capability, Precision::Tf32), (capability, Precision::F32)])
+        {
+            for (file, text) in FILES {
+                let (binary, names) = compiled(file, text, capability, precision).unwrap();
+                assert!(!binary.is_empty() && !names.is_empty(), "{file}.cu for {capability:?}");
+                for kernel in declared(text) {
+                    assert!(names.contains(&kernel), "{file}.cu for {capability:?} has no {kernel}: {names:?}");
+                }
+            }
+        }
+    }
+}
