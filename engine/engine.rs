@@ -384,7 +384,11 @@ impl Engine {
 }
 
 /// The `length` values of the tensor called `name`.
-pub(crate) fn find<'w>(tensors: &impl Fn(&str) -> Option<&'w [f32]>, name: &str, length: usize) -> Result<&'w [f32], EngineError> {
+pub(crate) fn find<'w>(
+    tensors: &impl Fn(&str) -> Option<&'w [f32]>,
+    name: &str,
+    length: usize,
+) -> Result<&'w [f32], EngineError> {
     match tensors(name) {
         Some(values) if values.len() == length => Ok(values),
         Some(values) => Err(EngineError(format!("`{name}`: wanted {length} values, got {}", values.len()))),

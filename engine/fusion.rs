@@ -39,8 +39,7 @@ impl After {
                 _ => None,
             });
         let last = activation.map(|(node, _)| node).or(norm.map(|(node, _)| node))?;
-        let sum =
-            if norm.is_some_and(|(norm, _)| norm != index) { sum_after(layers, last, index) } else { None };
+        let sum = if norm.is_some_and(|(norm, _)| norm != index) { sum_after(layers, last, index) } else { None };
         Some(Self { norm, activation, sum })
     }
 

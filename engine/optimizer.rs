@@ -82,9 +82,7 @@ impl Rule {
             Self::Adamax { betas: [first, second], epsilon, .. } => {
                 [decay, first, second, epsilon, rate / (1.0 - first.powi(steps)), 0.0, 0.0, 0.0]
             }
-            Self::RmsProp { alpha, momentum, epsilon, .. } => {
-                [decay, alpha, epsilon, rate, momentum, 0.0, 0.0, 0.0]
-            }
+            Self::RmsProp { alpha, momentum, epsilon, .. } => [decay, alpha, epsilon, rate, momentum, 0.0, 0.0, 0.0],
             Self::Lion { betas: [first, second], .. } => [0.0, first, second, kept, rate, 0.0, 0.0, 0.0],
         };
         factors.map(|factor| factor as f32)

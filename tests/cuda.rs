@@ -76,7 +76,8 @@ fn trained(executor: &mut dyn Executor, layers: &Layers, objective: &Objective, 
     for index in 0..4 {
         let batch = noise_of(index, layers, 6);
         // Every other batch waits for the next one.
-        let step = Step { clip, waiting: (index % 2) as usize, update: index % 2 == 1, ..Step::alone(index, 0.05, objective) };
+        let step =
+            Step { clip, waiting: (index % 2) as usize, update: index % 2 == 1, ..Step::alone(index, 0.05, objective) };
         executor.train_step(&batch, &step).unwrap();
     }
     executor.weights().unwrap()

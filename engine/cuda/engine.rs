@@ -2,6 +2,7 @@
 
 use super::{
     device::{Device, DeviceError},
+    geometry::THREADS,
     program::{Program, Recall, Statistics},
     stages::{Backward, COUNTERS, Scene, Target},
     tape::{Place, Tape, Writer, arguments},
@@ -381,11 +382,15 @@ impl<D: Device> CudaEngine<D> {
     /// What changes from step to step.
     fn write_step(&mut self, step: &TrainStep<'_>) -> Result<(), EngineError> {
         let steps = i32::try_from(self.optimizer_steps + 1).unwrap_or(i32::MAX);
-        let factors: Vec<f32> = self.groups.iter().flat_map(|(decays, since)| {
-            // Steps count from the first one of these parameters.
-            let steps = steps - i32::try_from(*since).unwrap_or(steps);
-            self.rule.factors(steps, *decays, step.learning_rate)
-        }).collect();
+        let factors: Vec<f32> = self
+            .groups
+            .iter()
+            .flat_map(|(decays, since)| {
+                // Steps count from the first one of these parameters.
+                let steps = steps - i32::try_from(*since).unwrap_or(steps);
+                self.rule.factors(steps, *decays, step.learning_rate)
+            })
+            .collect();
         let scaling = [1.0 / (step.waiting + 1) as f32, step.clip.map_or(-1.0, |most| most as f32)];
         let Places { step: number, scaling: of_gradients, factors: of_groups, .. } = self.places;
         self.write(number, bytemuck::bytes_of(&step.index))?;
@@ -458,7 +463,7 @@ impl<D: Device> Pass<'_, D> {
         if let Some(recall) = recall.filter(|_| !training || steps.iter().any(|step| step.frozen)) {
             let Recall { norms, statistics, lines, table, epsilons } = recall;
             let arguments = arguments![places[0], statistics, table, epsilons, lines];
-            self.writer.launch("norm_recall", [norms, 1, 1], crate::cuda::geometry::THREADS, arguments);
+            self.writer.launch("norm_recall", [norms, 1, 1], THREADS, arguments);
         }
         for (value, length) in lengths.iter().enumerate() {
             let count = self.images * length;
@@ -502,7 +507,7 @@ impl<D: Device> Pass<'_, D> {
             classes,
             self.images
         ];
-        self.writer.launch("loss", [1; 3], crate::cuda::geometry::THREADS, arguments);
+        self.writer.launch("loss", [1; 3], THREADS, arguments);
         gradient
     }
 
@@ -521,8 +526,8 @@ impl<D: Device> Pass<'_, D> {
             for input in &step.inputs {
                 let add = gradients[*input].is_some();
                 of_inputs.push(needed[*input].then(|| {
-                    let place = *gradients[*input]
-                        .get_or_insert_with(|| self.writer.buffer(self.images * lengths[*input]));
+                    let place =
+                        *gradients[*input].get_or_insert_with(|| self.writer.buffer(self.images * lengths[*input]));
                     Target { place, add }
                 }));
             }
@@ -548,7 +553,7 @@ impl<D: Device> Pass<'_, D> {
             const BLOCKS: usize = 64;
             let partials = self.writer.buffer(2 * BLOCKS);
             let arguments = arguments![gradients, partials, places.squares, places.counters, count];
-            self.writer.launch("squared_length", [BLOCKS, 1, 1], crate::cuda::geometry::THREADS, arguments);
+            self.writer.launch("squared_length", [BLOCKS, 1, 1], THREADS, arguments);
         }
         let [first, second] = places.moments;
         let arguments = arguments![

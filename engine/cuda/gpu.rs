@@ -2,15 +2,13 @@
 
 use super::{
     device::{Device, DeviceError},
+    nvrtc::Nvrtc,
     sources::{FILES, PRELUDE},
     tape::{Argument, Tape},
 };
-use cudarc::{
-    driver::{
-        CudaContext, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result,
-        sys::{CUfunction, CUgraphInstantiate_flags, CUmodule, CUresult, CUstreamCaptureMode},
-    },
-    nvrtc,
+use cudarc::driver::{
+    CudaContext, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result,
+    sys::{CUfunction, CUgraphInstantiate_flags, CUmodule, CUresult, CUstreamCaptureMode},
 };
 use std::{
     collections::BTreeMap,
@@ -84,7 +82,7 @@ impl Gpu {
 /// # Errors
 /// When there is no driver, no such GPU, or no compiler of kernels.
 pub fn check(number: usize) -> Result<(), DeviceError> {
-    is_there()?;
+    compiler()?;
     let gpus = CudaContext::device_count().map_err(|error| failed("the driver", error))?;
     if number >= usize::try_from(gpus).unwrap_or(0) {
         return Err(DeviceError(format!("wanted GPU {number}, the driver knows {gpus} (they count from 0)")));
@@ -92,20 +90,22 @@ pub fn check(number: usize) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Whether the libraries that are needed can be found.
-fn is_there() -> Result<(), DeviceError> {
+/// Finds the compiler of kernels, once the driver is known to be there.
+fn compiler() -> Result<Nvrtc, DeviceError> {
     #[expect(unsafe_code, reason = "loading a library runs what it says")]
-    // SAFETY: these are NVIDIA's own libraries.
-    let [driver, compiler] = unsafe { [cudarc::driver::sys::is_culib_present(), nvrtc::sys::is_culib_present()] };
-    let missing = match (driver, compiler) {
-        (true, true) => return Ok(()),
-        (false, _) => "no NVIDIA driver was found (libcuda.so.1): is there a GPU, and does `nvidia-smi` show it?",
-        (true, false) => {
+    // SAFETY: this is NVIDIA's own library.
+    if !unsafe { cudarc::driver::sys::is_culib_present() } {
+        return Err(DeviceError(
+            "no NVIDIA driver was found (libcuda.so.1): is there a GPU, and does `nvidia-smi` show it?".into(),
+        ));
+    }
+    Nvrtc::find().ok_or_else(|| {
+        DeviceError(
             "the compiler of kernels was not found (libnvrtc.so): install the CUDA toolkit, or `pip install \
              nvidia-cuda-nvrtc` and name the folder of its library in LD_LIBRARY_PATH"
-        }
-    };
-    Err(DeviceError(missing.into()))
+                .into(),
+        )
+    })
 }
 
 fn failed(what: &str, error: DriverError) -> DeviceError {
@@ -121,9 +121,10 @@ fn load(context: &Arc<CudaContext>, precision: Precision) -> Result<Kernels, Dev
         return Err(DeviceError(format!("{name} has compute capability {major}.{minor}, wanted 7.0 (Volta) or newer")));
     }
     context.bind_to_thread().map_err(|error| failed("the GPU", error))?;
-    let compile = |file: &'static str, text: &'static str| compiled(file, text, capability, precision);
+    let compiler = &compiler()?;
+    let compile = |file| compiled(compiler, file, capability, precision);
     let binaries: Vec<Result<(Vec<u8>, Vec<String>), DeviceError>> = thread::scope(|scope| {
-        let threads: Vec<_> = FILES.map(|(file, text)| scope.spawn(move || compile(file, text))).into();
+        let threads = FILES.map(|file| scope.spawn(move || compile(file)));
         threads.into_iter().map(|thread| thread.join().expect("a compilation does not panic")).collect()
     });
     let mut kernels = BTreeMap::new();
@@ -146,8 +147,10 @@ fn load(context: &Arc<CudaContext>, precision: Precision) -> Result<Kernels, Dev
 }
 
 /// What NVRTC is asked to compile for.
-pub(crate) fn options((major, minor): (i32, i32), precision: Precision) -> Vec<String> {
-    let mut options = vec![format!("--gpu-architecture=sm_{major}{minor}"), "--std=c++17".to_owned()];
+fn options((major, minor): (i32, i32), precision: Precision) -> Vec<String> {
+    let mut options = vec![format!("--gpu-architecture=sm_{major}{minor}")];
+    // What has no mark, such as the functions that generic lambdas are, runs on the GPU.
+    options.extend(["--std=c++17", "--device-as-default-execution-space"].map(str::to_owned));
     if precision == Precision::Tf32 && major >= 8 {
         options.push("-DNASGEN_TF32".to_owned());
     }
@@ -155,34 +158,14 @@ pub(crate) fn options((major, minor): (i32, i32), precision: Precision) -> Vec<S
 }
 
 /// The binary of a file of kernels, and the names of the kernels in it.
-pub(crate) fn compiled(
-    file: &str,
-    text: &str,
+fn compiled(
+    compiler: &Nvrtc,
+    (file, text): (&str, &str),
     capability: (i32, i32),
     precision: Precision,
 ) -> Result<(Vec<u8>, Vec<String>), DeviceError> {
-    let source = CString::new(format!("{PRELUDE}\n{text}")).expect("kernels have no zeros");
-    let failed = |error: nvrtc::result::NvrtcError| DeviceError(format!("compiling {file}.cu: {error}"));
-    let program = nvrtc::result::create_program(&source, None).map_err(failed)?;
-    #[expect(unsafe_code, reason = "the compiler's interface is C")]
-    // SAFETY: the program is destroyed last, and the buffer has the size that the compiler names.
-    let binary = unsafe {
-        let compiled = nvrtc::result::compile_program(program, &options(capability, precision));
-        let log = nvrtc::result::get_program_log(program).unwrap_or_default();
-        let binary = compiled.map_err(|error| {
-            let log: String = log.iter().map(|byte| *byte as u8 as char).collect();
-            DeviceError(format!("compiling {file}.cu: {error}\n{}", log.trim_end_matches('\0')))
-        });
-        let binary = binary.and_then(|()| {
-            let mut size = 0;
-            nvrtc::sys::nvrtcGetCUBINSize(program, &raw mut size).result().map_err(failed)?;
-            let mut binary = vec![0u8; size];
-            nvrtc::sys::nvrtcGetCUBIN(program, binary.as_mut_ptr().cast()).result().map_err(failed)?;
-            Ok(binary)
-        });
-        nvrtc::result::destroy_program(program).map_err(failed)?;
-        binary?
-    };
+    let text = format!("#line 1 \"prelude.cu\"\n{PRELUDE}\n#line 1 \"{file}.cu\"\n{text}");
+    let binary = compiler.compile(&format!("{file}.cu"), &text, &options(capability, precision))?;
     let names = kernels_of(&binary);
     Ok((binary, names))
 }
@@ -312,26 +295,29 @@ pub(super) fn words(argument: &Argument, tape: &Tape, fixed: u64, passing: u64) 
 mod tests {
     use super::*;
 
+    /// The kernels of a text that stand there by name, not through a macro.
+    fn declared(text: &str) -> Vec<String> {
+        let exported = text.split("EXPORT(").skip(1).filter_map(|rest| rest.split(')').next());
+        exported.filter(|name| !name.contains('#')).map(str::to_owned).collect()
+    }
+
     /// Turing to Blackwell: needs the compiler and no GPU. `NASGEN_REQUIRE=nvrtc` makes its absence a failure.
     #[test]
-    #[expect(unsafe_code, reason = "loading a library runs what it says")]
     fn kernels_compile_for_every_gpu() {
-        // SAFETY: this is NVIDIA's own library.
-        if !unsafe { nvrtc::sys::is_culib_present() } {
+        let Some(compiler) = Nvrtc::find() else {
             let required = std::env::var("NASGEN_REQUIRE").unwrap_or_default();
             assert!(!required.split(',').any(|name| name == "nvrtc"), "NASGEN_REQUIRE names nvrtc, which is not found");
             return;
-        }
-        let declared = |text: &str| -> Vec<String> {
-            let exported = text.split("EXPORT(").skip(1).map(|rest| rest.split(')').next().unwrap_or_default().to_owned());
-            exported.filter(|name| !name.contains('#')).collect()
         };
-        for (capability, precision) in [(7, 5), (8, 0), (8, 6), (9, 0), (10, 0), (12, 0)]
-            .into_iter()
-            .flat_map(|capability| [(capability, Precision::Tf32), (capability, Precision::F32)])
-        {
+        for (capability, precision) in [
+            ((7, 5), Precision::Tf32),
+            ((8, 0), Precision::Tf32),
+            ((9, 0), Precision::F32),
+            ((9, 0), Precision::Tf32),
+            ((12, 0), Precision::Tf32),
+        ] {
             for (file, text) in FILES {
-                let (binary, names) = compiled(file, text, capability, precision).unwrap();
+                let (binary, names) = compiled(&compiler, (file, text), capability, precision).unwrap();
                 assert!(!binary.is_empty() && !names.is_empty(), "{file}.cu for {capability:?}");
                 for kernel in declared(text) {
                     assert!(names.contains(&kernel), "{file}.cu for {capability:?} has no {kernel}: {names:?}");

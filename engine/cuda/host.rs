@@ -131,7 +131,11 @@ impl Device for Host {
             kernel: format!("host_{}", launch.kernel),
             grid: launch.grid.map(|blocks| blocks as c_int),
             threads: launch.threads as c_int,
-            arguments: launch.arguments.iter().map(|argument| words(argument, tape, fixed.address(), passing.address())).collect(),
+            arguments: launch
+                .arguments
+                .iter()
+                .map(|argument| words(argument, tape, fixed.address(), passing.address()))
+                .collect(),
         };
         Ok(HostRecording(tape.launches.iter().map(call).collect()))
     }

@@ -14,6 +14,7 @@ mod geometry;
 mod gpu;
 #[cfg(feature = "host-kernels")]
 mod host;
+mod nvrtc;
 mod program;
 mod sources;
 mod stages;

@@ -3,8 +3,8 @@
 use super::{
     geometry::Geometry,
     stages::{
-        Activate, Add, Arrange, AveragePool, Chance, ChannelConvolve, Convolve, Dropout, MaxPool, Norm, Normalise, PartMax,
-        PartMean, Scale, Softmax, Stage, Way, number_of,
+        Activate, Add, Arrange, AveragePool, Chance, ChannelConvolve, Convolve, Dropout, MaxPool, Norm, Normalise,
+        PartMax, PartMean, Scale, Softmax, Stage, Way, number_of,
     },
     tape::{ALIGNMENT, Place},
 };

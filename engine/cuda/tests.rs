@@ -16,7 +16,8 @@ type Weights = BTreeMap<String, Vec<f32>>;
 /// What both engines can do.
 trait Executes {
     fn scores(&mut self, images: &[f32]) -> Result<Vec<f32>, EngineError>;
-    fn train_step(&mut self, images: &[f32], targets: &[f32], step: &TrainStep<'_>) -> Result<StepOutcome, EngineError>;
+    fn train_step(&mut self, images: &[f32], targets: &[f32], step: &TrainStep<'_>)
+    -> Result<StepOutcome, EngineError>;
     fn tensors(&mut self) -> Result<Weights, EngineError>;
     fn moments(&mut self) -> Result<Weights, EngineError>;
     fn restore(&mut self, weights: &Weights, moments: &Weights, steps: u64) -> Result<(), EngineError>;
@@ -31,7 +32,12 @@ impl Executes for Engine {
     fn scores(&mut self, images: &[f32]) -> Result<Vec<f32>, EngineError> {
         Self::scores(self, images)
     }
-    fn train_step(&mut self, images: &[f32], targets: &[f32], step: &TrainStep<'_>) -> Result<StepOutcome, EngineError> {
+    fn train_step(
+        &mut self,
+        images: &[f32],
+        targets: &[f32],
+        step: &TrainStep<'_>,
+    ) -> Result<StepOutcome, EngineError> {
         Self::train_step(self, images, targets, step)
     }
     fn tensors(&mut self) -> Result<Weights, EngineError> {
@@ -52,7 +58,12 @@ impl<D: Device> Executes for CudaEngine<D> {
     fn scores(&mut self, images: &[f32]) -> Result<Vec<f32>, EngineError> {
         Self::scores(self, images)
     }
-    fn train_step(&mut self, images: &[f32], targets: &[f32], step: &TrainStep<'_>) -> Result<StepOutcome, EngineError> {
+    fn train_step(
+        &mut self,
+        images: &[f32],
+        targets: &[f32],
+        step: &TrainStep<'_>,
+    ) -> Result<StepOutcome, EngineError> {
         Self::train_step(self, images, targets, step)
     }
     fn tensors(&mut self) -> Result<Weights, EngineError> {
@@ -449,14 +460,17 @@ fn a_restored_engine_goes_on_to_the_bit() {
     };
     for machine in Machine::exact().into_iter().chain(Machine::rounding()) {
         let mut engine = machine.engine(&layers, &lively(&layers), rule);
-        (0..2).for_each(|index| drop(run(&mut *engine, index)));
+        for index in 0..2 {
+            run(&mut *engine, index);
+        }
         let [weights, moments] = [engine.tensors(), engine.moments()].map(|tensors| tensors.expect("it reads"));
         let mut other = machine.engine(&layers, &weights, rule);
         other.restore(&weights, &moments, 2).expect("it fits");
         for index in 2..5 {
             assert_eq!(run(&mut *engine, index), run(&mut *other, index), "{machine:?}");
         }
-        let state = |engine: &mut dyn Executes| [engine.tensors(), engine.moments()].map(|state| state.expect("it reads"));
+        let state =
+            |engine: &mut dyn Executes| [engine.tensors(), engine.moments()].map(|state| state.expect("it reads"));
         assert!(state(&mut *engine) == state(&mut *other), "{machine:?}");
         let images = Batch::noise(1, &layers, 5).images;
         assert_eq!(engine.scores(&images), other.scores(&images));

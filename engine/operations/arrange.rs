@@ -64,7 +64,9 @@ pub(crate) fn sources(primitive: &Primitive, inputs: &[Shape], output: Shape) ->
         }
         Primitive::ChannelShuffle { groups } => {
             let share = first.channels / groups;
-            values.map(|(pixel, channel)| (0, place(first, pixel, channel % groups * share + channel / groups))).collect()
+            values
+                .map(|(pixel, channel)| (0, place(first, pixel, channel % groups * share + channel / groups)))
+                .collect()
         }
         Primitive::Upsample { factor } => {
             let source = |pixel: usize| pixel / to.width / factor * first.width + pixel % to.width / factor;

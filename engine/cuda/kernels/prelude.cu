@@ -12,8 +12,8 @@
 #define INFINITE __int_as_float(0x7f800000)
 #endif
 
-constexpr int THREADS = 256;
-constexpr int WARP = 32;
+[[maybe_unused]] constexpr int THREADS = 256;
+[[maybe_unused]] constexpr int WARP = 32;
 
 // A window over an image, or a convolution. The order is that of `Geometry` in geometry.rs.
 struct Geometry {

@@ -1,8 +1,8 @@
 //! Convolutions and fully connected layers, with the norm, the activation and the residual sum after them.
 
-use super::{Backward, COUNTERS, Chance, Norm, Scene, Stage, Target, width};
+use super::{Backward, COUNTERS, Chance, Norm, Scene, Stage, Target, joining::give, width};
 use crate::cuda::{
-    geometry::{Geometry, Parts, Tiles},
+    geometry::{Geometry, Parts, THREADS, Tiles},
     tape::{Place, arguments},
 };
 
@@ -86,12 +86,7 @@ impl Convolve {
                 _ => 0,
             };
             let arguments = arguments![input, of_output, *of_weights, partials, scene.counters, lanes, words];
-            return scene.writer.launch(
-                format!("depthwise_weights_{side}"),
-                [slabs, parts, 1],
-                crate::cuda::geometry::THREADS,
-                arguments,
-            );
+            return scene.writer.launch(format!("depthwise_weights_{side}"), [slabs, parts, 1], THREADS, arguments);
         }
         let wide = self.is_wide();
         let rows = window.taps() * from.channels / groups;
@@ -127,7 +122,7 @@ impl Convolve {
             channels,
             lanes
         ];
-        scene.writer.launch("bias_gradient", [slabs, parts, 1], crate::cuda::geometry::THREADS, arguments);
+        scene.writer.launch("bias_gradient", [slabs, parts, 1], THREADS, arguments);
         of_before.unwrap_or(of_output)
     }
 }
@@ -146,7 +141,12 @@ impl Stage for Convolve {
         };
         if !scene.training && bias.is_none() {
             let [scale, shift] = norm.scale_and_shift().map(Some);
-            self.filter(scene, input, output, End { scale, shift, residual, before: None, activation: norm.activation });
+            self.filter(
+                scene,
+                input,
+                output,
+                End { scale, shift, residual, before: None, activation: norm.activation },
+            );
             return Vec::new();
         }
         let filtered = scene.writer.buffer(scene.images * self.values());
@@ -166,11 +166,12 @@ impl Stage for Convolve {
                 self.give_bias(scene, place, None)
             }
         };
-        if let Some(Target { place, add }) = of_inputs.get(1).copied().flatten() {
-            super::joining::give(scene, of_output, Target { place, add }, Chance::NEVER, self.values());
-        }
+        // In the order of the inputs: where both are one value, the second is added to the first.
         if let Some(target) = of_inputs[0] {
             self.give_data(scene, of_filtered, target);
+        }
+        if let Some(target) = of_inputs.get(1).copied().flatten() {
+            give(scene, of_output, target, Chance::NEVER, self.values());
         }
         self.give_weights(scene, inputs[0], of_filtered);
     }

@@ -51,7 +51,7 @@ pub(crate) struct Backward<'a> {
     pub(crate) saved: &'a [Place],
     /// The gradient of the output.
     pub(crate) of_output: Place,
-    /// `None` where nobody needs it.
+    /// `None` where nobody needs it. They are given in this order: an input that is read twice gets the second part added.
     pub(crate) of_inputs: &'a [Option<Target>],
 }
 
