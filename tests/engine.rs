@@ -106,7 +106,7 @@ pub(crate) fn with_classifier(mut layers: Layers) -> Layers {
 
 /// Every block of the fixtures that reads one image, with a classifier on top, by name.
 pub(crate) fn blocks() -> Vec<(String, Layers)> {
-    let of_fixture = |path| {
+    let of_fixture = |path: &std::path::PathBuf| {
         let fixture = Fixture::load(path);
         let inputs: Vec<Shape> = fixture.each("input").into_iter().map(shape_of).collect();
         let reads_image = inputs.len() == 1 && inputs[0].size().is_some();

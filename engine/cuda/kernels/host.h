@@ -8,6 +8,7 @@
 #include <utility>
 
 #define INLINE static inline
+#define NOINLINE static __attribute__((noinline))
 #define SHARED static thread_local
 #define ALIGNED16 __attribute__((aligned(16)))
 #define INFINITE __builtin_inff()

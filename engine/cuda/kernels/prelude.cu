@@ -7,6 +7,7 @@
 #define KERNEL(name) extern "C" __global__ void name
 #define EXPORT(name)
 #define INLINE __device__ __forceinline__
+#define NOINLINE __device__ __noinline__
 #define SHARED __shared__
 #define ALIGNED16 __align__(16)
 #define INFINITE __int_as_float(0x7f800000)

@@ -52,6 +52,9 @@ INLINE long long seeing_place(const Geometry& g, const Pixel& pixel, int tap) {
     return ((long long)(pixel.image * g.out_height + y) * g.out_width + x) * g.out_channels;
 }
 
+// The activation as a call: its text is long, and stands for every sum that a thread has.
+NOINLINE float finished(int activation, float x) { return activated(activation, x); }
+
 // What the product of the output ends in.
 struct End {
     const float* scale;     // of each channel, or null for 1
@@ -91,6 +94,7 @@ INLINE void product(const float* image, const float* other, float* result, float
 
     // The pixels of this thread's rows do not change from step to step.
     Pixel pixels[LEFT_LOADS];
+#pragma unroll
     for (int i = 0; i < LEFT_LOADS; i++) {
         int row = first_row + (threadIdx.x + i * THREADS_HERE) / LEFT_PER_LINE;
         if (KIND == FORWARD) pixels[i] = pixel_at(row, rows, g.out_height, g.out_width);
@@ -99,6 +103,7 @@ INLINE void product(const float* image, const float* other, float* result, float
     Four left[LEFT_LOADS], right[RIGHT_LOADS];
     auto fetch = [&](int step) {
         const int deep = step * DEPTH;
+#pragma unroll
         for (int i = 0; i < LEFT_LOADS; i++) {
             const int vector = threadIdx.x + i * THREADS_HERE;
             const int line = vector / LEFT_PER_LINE, along = vector % LEFT_PER_LINE * 4;
@@ -108,8 +113,9 @@ INLINE void product(const float* image, const float* other, float* result, float
             int at = KIND == WEIGHTS ? first_row + along : deep + along;
             const int bound = KIND == WEIGHTS ? rows : depth, channels = KIND == DATA ? out : in;
             if (KIND == WEIGHTS) pixel = pixel_at(deep + line, depth, g.out_height, g.out_width);
+#pragma unroll
             for (int part = 0; part < 4; part += WIDE, at += WIDE) {
-                if (at >= bound) break;
+                if (at >= bound) continue;
                 const int tap = taps == 1 ? 0 : at / channels, channel = at - tap * channels;
                 const long long place = KIND == DATA ? seeing_place(g, pixel, tap) : seen_place(g, pixel, tap);
                 if (place < 0) continue;
@@ -121,10 +127,12 @@ INLINE void product(const float* image, const float* other, float* result, float
             }
             left[i] = values;
         }
+#pragma unroll
         for (int i = 0; i < RIGHT_LOADS; i++) {
             const int vector = threadIdx.x + i * THREADS_HERE;
             const int line = vector / RIGHT_PER_LINE, along = vector % RIGHT_PER_LINE * 4;
             Four values = {{0, 0, 0, 0}};
+#pragma unroll
             for (int part = 0; part < 4; part += WIDE) {
                 const int row = RIGHT_BY_COLUMNS ? deep + along + part : deep + line;
                 const int column = first_column + (RIGHT_BY_COLUMNS ? line : along + part);
@@ -143,11 +151,13 @@ INLINE void product(const float* image, const float* other, float* result, float
         }
     };
     auto keep = [&](int buffer) {
+#pragma unroll
         for (int i = 0; i < LEFT_LOADS; i++) {
             const int vector = threadIdx.x + i * THREADS_HERE;
             for (int part = 0; part < 4; part++) left[i].at[part] = rounded(left[i].at[part]);
             store<4>(&left_tile[buffer][vector / LEFT_PER_LINE * LEFT_STRIDE + vector % LEFT_PER_LINE * 4], left[i], 4);
         }
+#pragma unroll
         for (int i = 0; i < RIGHT_LOADS; i++) {
             const int vector = threadIdx.x + i * THREADS_HERE;
             for (int part = 0; part < 4; part++) right[i].at[part] = rounded(right[i].at[part]);
@@ -203,9 +213,13 @@ INLINE void product(const float* image, const float* other, float* result, float
     }
 
     const int width = KIND == DATA ? g.in_channels : g.out_channels;
+    // Sums are registers only where all their indices are known.
     auto each = [&](auto work) {
+#pragma unroll
         for (int m = 0; m < 2; m++)
+#pragma unroll
             for (int n = 0; n < 4; n++)
+#pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const int row = first_row + down + m * 16 + i / 2 * 8 + lane_row;
                     const int column = first_column + across + n * 8 + 2 * lane_column + i % 2;
@@ -230,7 +244,7 @@ INLINE void product(const float* image, const float* other, float* result, float
             if (end.scale) sum *= end.scale[channel];
             if (end.shift) sum += end.shift[channel];
             if (end.before) end.before[place] = sum;
-            sum = activated(end.activation, sum);
+            if (end.activation >= 0) sum = finished(end.activation, sum);
             if (end.residual) sum += end.residual[place];
         }
         result[place] = KIND == DATA && add ? result[place] + sum : sum;

@@ -34,7 +34,7 @@ pub(super) fn run(
     let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
     let (rule, seed) = (OptimizerRule::of(&config.settings), config.settings.seed);
     let weights = Weights::initial(&network.layers, seed);
-    let mut executor = executor(Some(name), network, &weights, rule, seed, &device::open(&config.device)?)?;
+    let mut executor = executor(Some(name), network, &weights, rule, seed, device::open(&config.device)?)?;
     let data = TrainingData {
         train: &parts.train,
         validation: &parts.validation,
