@@ -60,6 +60,9 @@ pub struct StepOutcome {
     pub correct: usize,
 }
 
+/// Name, shape, and values in PyTorch's order.
+pub type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
+
 /// Chunks whose parts of a filter's gradient wait to be summed.
 const PARTIAL_SUMS: u64 = 8;
 
@@ -124,7 +127,7 @@ impl Engine {
     }
 
     /// Parameters and running statistics: name, shape, values in PyTorch's order.
-    pub fn tensors(&mut self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    pub fn tensors(&mut self) -> Tensors {
         let slots = self.plan.slots.iter();
         let mut tensors: Vec<_> =
             slots.map(|slot| (slot.name.clone(), slot.shape.clone(), slot.read(&self.parameters))).collect();
@@ -146,7 +149,7 @@ impl Engine {
 
     /// What the optimizer remembers: `{moment}.{parameter}` with PyTorch's names of the moments, shape,
     /// values in PyTorch's order.
-    pub fn moments(&mut self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    pub fn moments(&mut self) -> Tensors {
         let Self { optimizer, plan, .. } = self;
         let of_moment = |(moment, values): (&'static str, &mut Vec<f32>)| {
             let tensor = |slot: &Slot| (format!("{moment}.{}", slot.name), slot.shape.clone(), slot.read(values));

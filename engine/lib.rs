@@ -28,6 +28,6 @@ mod parameters;
 mod plan;
 mod window;
 
-pub use engine::{Engine, EngineError, StepOutcome, TrainStep, training_bytes};
+pub use engine::{Engine, EngineError, StepOutcome, Tensors, TrainStep, training_bytes};
 pub use loss::{Loss, LossKind};
 pub use optimizer::Rule;

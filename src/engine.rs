@@ -6,7 +6,7 @@ use crate::{
     weights::{Array, Weights},
 };
 use nasgen_engine::{
-    Engine, EngineError, Loss, LossKind, Rule, TrainStep,
+    Engine, EngineError, Loss, LossKind, Rule, Tensors, TrainStep,
     cuda::{CudaEngine, Device},
 };
 use nasgen_modules::Layers;
@@ -146,6 +146,6 @@ fn loss(objective: &Objective) -> Loss {
     Loss { kind, class_weights: objective.class_weights.clone(), offsets: objective.offsets.clone() }
 }
 
-fn named(tensors: Vec<(String, Vec<usize>, Vec<f32>)>) -> Weights {
+fn named(tensors: Tensors) -> Weights {
     tensors.into_iter().map(|(name, shape, values)| (name, Array { shape, values })).collect()
 }

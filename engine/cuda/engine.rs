@@ -8,7 +8,7 @@ use super::{
     tape::{Place, Tape, Writer, arguments},
 };
 use crate::{
-    engine::{EngineError, StepOutcome, TrainStep, find, input_of},
+    engine::{EngineError, StepOutcome, Tensors, TrainStep, find, input_of},
     loss::{Loss, LossKind},
     optimizer::{FACTORS, Rule},
     parameters::Slot,
@@ -209,7 +209,7 @@ impl<D: Device> CudaEngine<D> {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn tensors(&mut self) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, EngineError> {
+    pub fn tensors(&mut self) -> Result<Tensors, EngineError> {
         let parameters = self.floats(self.program.places[0], self.program.parameters)?;
         let named = |slot: &Slot| (slot.name.clone(), slot.shape.clone(), slot.read(&parameters));
         let mut tensors: Vec<_> = self.program.slots.iter().map(named).collect();
@@ -238,7 +238,7 @@ impl<D: Device> CudaEngine<D> {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn moments(&mut self) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>, EngineError> {
+    pub fn moments(&mut self) -> Result<Tensors, EngineError> {
         let mut moments = Vec::new();
         for (moment, place) in self.rule.moments().iter().zip(self.places.moments) {
             let values = self.floats(place, self.program.parameters)?;

@@ -3,7 +3,7 @@
 use super::{
     device::{Device, DeviceError},
     nvrtc::Nvrtc,
-    sources::{FILES, PRELUDE},
+    sources::{FILES, Text, joined},
     tape::{Argument, Tape},
 };
 use cudarc::driver::{
@@ -48,7 +48,14 @@ unsafe impl Send for Kernels {}
 unsafe impl Sync for Kernels {}
 
 /// What was compiled already, by number of the GPU and precision.
-static KERNELS: LazyLock<Mutex<BTreeMap<(usize, Precision), Arc<Kernels>>>> = LazyLock::new(Mutex::default);
+type Compiled = BTreeMap<(usize, Precision), Arc<Kernels>>;
+static KERNELS: LazyLock<Mutex<Compiled>> = LazyLock::new(Mutex::default);
+
+/// Machine code, and the names of the kernels in it.
+struct Binary {
+    code: Vec<u8>,
+    kernels: Vec<String>,
+}
 
 impl Gpu {
     /// The GPU with this number, and a stream of its own on it.
@@ -122,17 +129,17 @@ fn load(context: &Arc<CudaContext>, precision: Precision) -> Result<Kernels, Dev
     }
     context.bind_to_thread().map_err(|error| failed("the GPU", error))?;
     let compiler = &compiler()?;
-    let compile = |file| compiled(compiler, file, capability, precision);
-    let binaries: Vec<Result<(Vec<u8>, Vec<String>), DeviceError>> = thread::scope(|scope| {
-        let threads = FILES.map(|file| scope.spawn(move || compile(file)));
+    let compile = |texts| compiled(compiler, texts, capability, precision);
+    let binaries: Vec<Result<Binary, DeviceError>> = thread::scope(|scope| {
+        let threads = FILES.map(|texts| scope.spawn(move || compile(texts)));
         threads.into_iter().map(|thread| thread.join().expect("a compilation does not panic")).collect()
     });
     let mut kernels = BTreeMap::new();
     for binary in binaries {
-        let (binary, names) = binary?;
+        let Binary { code, kernels: names } = binary?;
         #[expect(unsafe_code, reason = "the driver's interface is C")]
         // SAFETY: the binary is what the compiler gave, and lives until it is loaded.
-        let module: CUmodule = unsafe { result::module::load_data(binary.as_ptr().cast::<c_void>()) }
+        let module: CUmodule = unsafe { result::module::load_data(code.as_ptr().cast::<c_void>()) }
             .map_err(|error| failed("loading kernels", error))?;
         for name in names {
             let symbol = CString::new(name.clone()).expect("names of kernels have no zeros");
@@ -157,25 +164,24 @@ fn options((major, minor): (i32, i32), precision: Precision) -> Vec<String> {
     options
 }
 
-/// The binary of a file of kernels, and the names of the kernels in it.
+/// The binary of some texts together.
 fn compiled(
     compiler: &Nvrtc,
-    (file, text): (&str, &str),
+    texts: &[Text],
     capability: (i32, i32),
     precision: Precision,
-) -> Result<(Vec<u8>, Vec<String>), DeviceError> {
-    let text = format!("#line 1 \"prelude.cu\"\n{PRELUDE}\n#line 1 \"{file}.cu\"\n{text}");
-    let binary = compiler.compile(&format!("{file}.cu"), &text, &options(capability, precision))?;
-    let names = kernels_of(&binary);
-    Ok((binary, names))
+) -> Result<Binary, DeviceError> {
+    let name = texts.last().map_or("", |(name, _)| name);
+    let code = compiler.compile(name, &joined(texts), &options(capability, precision))?;
+    Ok(Binary { kernels: kernels_of(&code), code })
 }
 
 /// The kernels of a binary have sections of code that are called `.text.` and their name.
-fn kernels_of(binary: &[u8]) -> Vec<String> {
+fn kernels_of(code: &[u8]) -> Vec<String> {
     const SECTION: &[u8] = b".text.";
     let mut names: Vec<String> = Vec::new();
-    for (at, _) in binary.windows(SECTION.len()).enumerate().filter(|(_, window)| *window == SECTION) {
-        let rest = &binary[at + SECTION.len()..];
+    for (at, _) in code.windows(SECTION.len()).enumerate().filter(|(_, window)| *window == SECTION) {
+        let rest = &code[at + SECTION.len()..];
         let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
         names.extend(String::from_utf8(rest[..end].to_vec()).ok().filter(|name| !names.contains(name)));
     }
@@ -316,11 +322,12 @@ mod tests {
             ((9, 0), Precision::Tf32),
             ((12, 0), Precision::Tf32),
         ] {
-            for (file, text) in FILES {
-                let (binary, names) = compiled(&compiler, (file, text), capability, precision).unwrap();
-                assert!(!binary.is_empty() && !names.is_empty(), "{file}.cu for {capability:?}");
+            for texts in FILES {
+                let Binary { code, kernels } = compiled(&compiler, texts, capability, precision).unwrap();
+                let (file, text) = texts.last().unwrap();
+                assert!(!code.is_empty() && !kernels.is_empty(), "{file} for {capability:?}");
                 for kernel in declared(text) {
-                    assert!(names.contains(&kernel), "{file}.cu for {capability:?} has no {kernel}: {names:?}");
+                    assert!(kernels.contains(&kernel), "{file} for {capability:?} has no {kernel}: {kernels:?}");
                 }
             }
         }

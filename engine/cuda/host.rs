@@ -4,12 +4,12 @@
 use super::{
     device::{Device, DeviceError},
     gpu::words,
-    sources::{FILES, PRELUDE},
+    sources::{FILES, PRELUDE, PRODUCT, joined},
     tape::{Launch, Tape},
 };
 use libloading::Library;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     ffi::{c_int, c_void},
     fs,
     process::Command,
@@ -52,18 +52,19 @@ impl Host {
     /// When there is no `c++`, or it does not take them.
     pub fn new(arithmetic: Arithmetic, order: Order) -> Result<Self, DeviceError> {
         let mut libraries = LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner);
-        if !libraries.contains_key(&arithmetic) {
-            let library = compile(arithmetic).map_err(DeviceError)?;
-            libraries.insert(arithmetic, Arc::new(library));
-        }
-        Ok(Self { library: libraries[&arithmetic].clone(), order })
+        let library = match libraries.entry(arithmetic) {
+            Entry::Occupied(library) => library.get().clone(),
+            Entry::Vacant(place) => place.insert(Arc::new(compile(arithmetic).map_err(DeviceError)?)).clone(),
+        };
+        Ok(Self { library, order })
     }
 }
 
 fn compile(arithmetic: Arithmetic) -> Result<Library, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let texts: Vec<&str> = [PRELUDE].into_iter().chain(FILES.map(|(_, text)| text)).collect();
-    for (name, text) in [("host.h", HEADER.to_owned()), ("kernels.cpp", texts.join("\n"))] {
+    let own = FILES.iter().filter_map(|texts| texts.last());
+    let text = joined([&PRELUDE, &PRODUCT].into_iter().chain(own));
+    for (name, text) in [("host.h", HEADER.to_owned()), ("kernels.cpp", text)] {
         fs::write(folder.path().join(name), text).map_err(|error| error.to_string())?;
     }
     let mut compiler = Command::new("c++");

@@ -1,15 +1,28 @@
 //! The texts of the kernels.
 
-/// Comes before each of [`FILES`].
-pub(crate) const PRELUDE: &str = include_str!("kernels/prelude.cu");
+/// A text with its name, for messages.
+pub(crate) type Text = (&'static str, &'static str);
 
-/// What is compiled, each with the prelude, by name.
-pub(crate) const FILES: [(&str, &str); 7] = [
-    ("product", include_str!("kernels/product.cu")),
-    ("depthwise", include_str!("kernels/depthwise.cu")),
-    ("norm", include_str!("kernels/norm.cu")),
-    ("elementwise", include_str!("kernels/elementwise.cu")),
-    ("pool", include_str!("kernels/pool.cu")),
-    ("loss", include_str!("kernels/loss.cu")),
-    ("optimizer", include_str!("kernels/optimizer.cu")),
+/// Comes first in each of [`FILES`].
+pub(crate) const PRELUDE: Text = ("prelude.cu", include_str!("kernels/prelude.cu"));
+
+/// Comes before those that need it.
+pub(crate) const PRODUCT: Text = ("product.cu", include_str!("kernels/product.cu"));
+
+/// What is compiled, each by itself: at the same time, where there are processors for it.
+pub(crate) const FILES: [&[Text]; 9] = [
+    &[PRELUDE, PRODUCT, ("convolve.cu", include_str!("kernels/convolve.cu"))],
+    &[PRELUDE, PRODUCT, ("convolve_data.cu", include_str!("kernels/convolve_data.cu"))],
+    &[PRELUDE, PRODUCT, ("convolve_weights.cu", include_str!("kernels/convolve_weights.cu"))],
+    &[PRELUDE, ("depthwise.cu", include_str!("kernels/depthwise.cu"))],
+    &[PRELUDE, ("norm.cu", include_str!("kernels/norm.cu"))],
+    &[PRELUDE, ("elementwise.cu", include_str!("kernels/elementwise.cu"))],
+    &[PRELUDE, ("pool.cu", include_str!("kernels/pool.cu"))],
+    &[PRELUDE, ("loss.cu", include_str!("kernels/loss.cu"))],
+    &[PRELUDE, ("optimizer.cu", include_str!("kernels/optimizer.cu"))],
 ];
+
+/// The texts in one, with lines that are counted in each by itself.
+pub(crate) fn joined<'a>(texts: impl IntoIterator<Item = &'a Text>) -> String {
+    texts.into_iter().map(|(name, text)| format!("#line 1 \"{name}\"\n{text}\n")).collect()
+}

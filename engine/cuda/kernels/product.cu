@@ -234,6 +234,7 @@ INLINE void product(const float* image, const float* other, float* result, float
         if (!is_last(&counters[tile], splits)) return;
         each([&](float, long long place, int) {
             float sum = 0;
+#pragma unroll 1
             for (int part = 0; part < splits; part++) sum += fresh(&partials[part * size + place]);
             result[place] = sum;
         });
@@ -251,26 +252,9 @@ INLINE void product(const float* image, const float* other, float* result, float
     });
 }
 
-#define PRODUCTS(size, down, across, wide)                                                                              \
-    KERNEL(convolve_##size##_##wide)(const float* input, const float* weights, const float* scale, const float* shift,  \
-                                     const float* residual, float* before, float* output, int activation, Geometry g) { \
-        End end = {scale, shift, residual, before, activation};                                                         \
-        product<FORWARD, down, across, wide>(input, weights, output, nullptr, nullptr, end, false, g);                  \
-    }                                                                                                                   \
-    EXPORT(convolve_##size##_##wide)                                                                                    \
-    KERNEL(convolve_data_##size##_##wide)(const float* of_output, const float* weights, float* of_input, int add,       \
-                                          Geometry g) {                                                                 \
-        product<DATA, down, across, wide>(of_output, weights, of_input, nullptr, nullptr, End(), add, g);               \
-    }                                                                                                                   \
-    EXPORT(convolve_data_##size##_##wide)                                                                               \
-    KERNEL(convolve_weights_##size##_##wide)(const float* input, const float* of_output, float* of_weights,             \
-                                             float* partials, int* counters, Geometry g) {                              \
-        product<WEIGHTS, down, across, wide>(input, of_output, of_weights, partials, counters, End(), false, g);        \
-    }                                                                                                                   \
-    EXPORT(convolve_weights_##size##_##wide)
-
-// Tiles of 128 × 64, 64 × 64 and 128 × 32.
-PRODUCTS(large, 4, 2, 4)
-PRODUCTS(small, 2, 2, 4)
-PRODUCTS(narrow, 4, 1, 4)
-PRODUCTS(small, 2, 2, 1)
+// Tiles of 128 × 64, 64 × 64 and 128 × 32; the last where four values cannot be loaded together.
+#define TILES(KERNELS)      \
+    KERNELS(large, 4, 2, 4)  \
+    KERNELS(small, 2, 2, 4)  \
+    KERNELS(narrow, 4, 1, 4) \
+    KERNELS(small, 2, 2, 1)
