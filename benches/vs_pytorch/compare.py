@@ -65,6 +65,7 @@ def read_arguments(words=None):
     parser.add_argument("--batch", type=int, nargs="+", help="images in a batch (default 64; with --infer 1 and 64)")
     parser.add_argument("--input", default="3x32x32", metavar="CxHxW")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:INDEX")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", type=int, help="networks drawn from `cells` (default 20; with NETWORK.yml 0)")
@@ -76,6 +77,8 @@ def read_arguments(words=None):
     arguments = parser.parse_args(words)
     if arguments.pairs:
         arguments.threads = 1
+    if arguments.infer and arguments.device != "cpu":
+        parser.error("--infer compares on a CPU")
     if arguments.batch is None:
         arguments.batch = [1, 64] if arguments.infer else [64]
     if arguments.samples is None:
@@ -214,7 +217,7 @@ def must_be_equal(path, nasgen, pytorch):
 def commands(network, batch, arguments, directory):
     """What to run for each rival, in the order of a round."""
     shared = ["--batch", batch, "--threads", arguments.threads, "--input", arguments.input]
-    shared += ["--seconds", arguments.seconds]
+    shared += ["--seconds", arguments.seconds, "--device", arguments.device]
     train = [] if arguments.infer else ["--train"]
     optimizer = [] if arguments.infer else ["--optimizer", "adamw"]
     pytorch = [sys.executable, HERE / "pytorch_bench.py", network.path, *train, *shared]
@@ -225,7 +228,7 @@ def commands(network, batch, arguments, directory):
     }
     if arguments.infer:
         exported = directory / f"{network.name}-{batch}.onnx"
-        result["onnxruntime"] = [sys.executable, HERE / "onnxruntime_bench.py", exported, *shared]
+        result["onnxruntime"] = [sys.executable, HERE / "onnxruntime_bench.py", exported, *shared[:-2]]
     if arguments.compile:
         result["torch.compile"] = [*pytorch, "--compile"]
     return result
@@ -273,6 +276,7 @@ def settings_of(arguments, batch):
         threads=arguments.threads,
         seconds=arguments.seconds,
         rounds=arguments.rounds,
+        device=arguments.device,
     )
 
 
@@ -284,7 +288,7 @@ def surroundings(arguments):
     """Where and with what the measurements are made."""
     packages = ["torch", "onnxruntime"] if arguments.infer else ["torch"]
     return {
-        "processor": processor(),
+        "processor": processor() + graphics(arguments.device),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.machine()}",
@@ -304,6 +308,14 @@ def processor():
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def graphics(device):
+    """The GPU's name, where one is measured."""
+    if device == "cpu":
+        return ""
+    name = f"import torch; print(torch.cuda.get_device_name({device!r}))"
+    return " with " + run(sys.executable, "-c", name).strip()
 
 
 def installed_version(package):

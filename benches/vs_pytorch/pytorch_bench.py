@@ -2,6 +2,7 @@
 
     python pytorch_bench.py CONFIG [--train] [--batch N] [--threads N] [--layout channels_last] ...
 
+On a GPU images and labels lie there before the first step, and each step is waited for.
 With --train a step is forward, cross-entropy, backward and AdamW, else class scores in evaluation
 mode. `--export FILE` writes the network as ONNX instead of timing it.
 """
@@ -23,6 +24,7 @@ def arguments():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--input", type=parse_shape, default=(3, 32, 32), metavar="CxHxW")
     parser.add_argument("--layout", choices=["nchw", "channels_last"], default="nchw")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--export", metavar="FILE")
@@ -70,6 +72,7 @@ def main():
     baseline_bytes = timing.peak_bytes()
 
     network = build(args.config, args.input)
+    device = torch.device(args.device)
     images = torch.randn(args.batch, *args.input)
     if args.export:
         torch.onnx.export(network.eval(), (images,), args.export, input_names=["images"], dynamo=False)
@@ -77,16 +80,24 @@ def main():
     if args.layout == "channels_last":
         network = network.to(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
-    forward = torch.compile(network) if args.compile else network
+    network, images = network.to(device), images.to(device)
+    # What PyTorch calls `reduce-overhead` are CUDA graphs.
+    mode = None if device.type == "cpu" else "reduce-overhead"
+    forward = torch.compile(network, mode=mode) if args.compile else network
     if args.train:
         classes = torch.tensor(network.output_shape).prod().item()
-        labels = torch.arange(args.batch) % classes
+        labels = torch.arange(args.batch, device=device) % classes
         step = training_step(network, forward, images, labels, adamw(network))
     else:
         step = inference_step(network, forward, images)
 
+    def whole_step():
+        step()
+        if device.type != "cpu":
+            torch.cuda.synchronize(device)
+
     timing.report(
-        timing.measure(step, args.seconds),
+        timing.measure(whole_step, args.seconds),
         mode="train" if args.train else "infer",
         batch=args.batch,
         threads=args.threads,

@@ -12,6 +12,8 @@ GROUPS = {
 TRAINING = {"inverted": (2.0, 3.0), "sampled": (2.0, 3.0), "dense": (1.0, 1.3)}
 PAIRS = dict.fromkeys(GROUPS, (2.0, 3.0))
 INFERENCE = dict.fromkeys(GROUPS, (1.0, 1.5))
+# On a GPU, against eager PyTorch.
+GPU_TRAINING = dict.fromkeys(GROUPS, (4.0, 8.0))
 # nasgen's peak memory over PyTorch's: at most, and to aim for.
 MEMORY = (1.0, 0.5)
 # What other programs may take of the machine, in cores, before a measurement counts as disturbed.
@@ -31,16 +33,21 @@ class Settings:
     threads: int
     seconds: float
     rounds: int
+    device: str = "cpu"
 
     def wanted(self, group):
         """The least ratio and the aim for networks of `group`."""
         if self.mode == "infer":
             return INFERENCE[group]
+        if self.device != "cpu":
+            return GPU_TRAINING[group]
         return (PAIRS if self.pairs else TRAINING)[group]
 
     def title(self):
         what = "Training steps (AdamW)" if self.mode == "train" else "Class scores"
         threads = "two processes of one thread at once" if self.pairs else f"{self.threads} threads"
+        if self.device != "cpu":
+            threads = f"on {self.device}"
         return f"{what}, batch {self.batch} of {self.input.replace('x', '×')}, {threads}"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import compare
 
-SETTINGS = {"batch": [1], "threads": 1, "input": "3x32x32", "seconds": 0.01, "compile": False}
+SETTINGS = {"batch": [1], "threads": 1, "input": "3x32x32", "seconds": 0.01, "compile": False, "device": "cpu"}
 
 
 def program():

@@ -300,6 +300,7 @@ pub(super) fn words(argument: &Argument, tape: &Tape, fixed: u64, passing: u64) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rayon::prelude::*;
 
     /// The kernels of a text that stand there by name, not through a macro.
     fn declared(text: &str) -> Vec<String> {
@@ -315,21 +316,21 @@ mod tests {
             assert!(!required.split(',').any(|name| name == "nvrtc"), "NASGEN_REQUIRE names nvrtc, which is not found");
             return;
         };
-        for (capability, precision) in [
+        let gpus = [
             ((7, 5), Precision::Tf32),
             ((8, 0), Precision::Tf32),
             ((9, 0), Precision::F32),
             ((9, 0), Precision::Tf32),
             ((12, 0), Precision::Tf32),
-        ] {
-            for texts in FILES {
-                let Binary { code, kernels } = compiled(&compiler, texts, capability, precision).unwrap();
-                let (file, text) = texts.last().unwrap();
-                assert!(!code.is_empty() && !kernels.is_empty(), "{file} for {capability:?}");
-                for kernel in declared(text) {
-                    assert!(kernels.contains(&kernel), "{file} for {capability:?} has no {kernel}: {kernels:?}");
-                }
+        ];
+        let all: Vec<_> = gpus.into_iter().flat_map(|gpu| FILES.map(|texts| (gpu, texts))).collect();
+        all.into_par_iter().for_each(|((capability, precision), texts)| {
+            let Binary { code, kernels } = compiled(&compiler, texts, capability, precision).unwrap();
+            let (file, text) = texts.last().unwrap();
+            assert!(!code.is_empty() && !kernels.is_empty(), "{file} for {capability:?}");
+            for kernel in declared(text) {
+                assert!(kernels.contains(&kernel), "{file} for {capability:?} has no {kernel}: {kernels:?}");
             }
-        }
+        });
     }
 }

@@ -5,7 +5,7 @@
 //! whose places are fixed. A device records a tape once (a CUDA graph) and plays it for every batch; what changes from
 //! step to step (learning rate, number of the step, images, targets) lies in memory that the host writes before.
 //!
-//! The kernels (`kernels/*.cu`) are CUDA C++ that a host compiler takes as well. [`host::Host`] runs tapes that way,
+//! The kernels (`kernels/*.cu`) are CUDA C++ that a host compiler takes as well. `host.rs` runs tapes that way,
 //! thread by thread, so that all of this is tested on machines without a GPU.
 
 mod device;
