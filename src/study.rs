@@ -6,7 +6,6 @@ use nasgen_storage::Study;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
-
 /// What a trial must have to be chosen, and which of those that have it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {

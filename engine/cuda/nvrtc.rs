@@ -55,8 +55,9 @@ impl Nvrtc {
                 *const *const c_char,
             ) -> Status>(c"nvrtcCreateProgram")?;
             self.check(create(&raw mut program, text.as_ptr(), ptr::null(), 0, ptr::null(), ptr::null()))?;
-            let compile = self
-                .function::<unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Status>(c"nvrtcCompileProgram")?;
+            let compile = self.function::<unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Status>(
+                c"nvrtcCompileProgram",
+            )?;
             let compiled = self.check(compile(program, options.len() as c_int, options.as_ptr()));
             let binary = match compiled {
                 Ok(()) => self.bytes(program, c"nvrtcGetCUBINSize", c"nvrtcGetCUBIN"),

@@ -84,7 +84,9 @@ fn of_candle(device: Device) -> Result<candle_core::Device, Failure> {
 }
 
 pub(in crate::cli) fn executor_failure(message: &str) -> Failure {
-    let out_of_memory = message.to_lowercase().contains("out of memory") || message.contains("OUT_OF_MEMORY") || message.contains("has no room");
+    let out_of_memory = message.to_lowercase().contains("out of memory")
+        || message.contains("OUT_OF_MEMORY")
+        || message.contains("has no room");
     let kind = if out_of_memory { Kind::OutOfMemory } else { Kind::Failed };
     Failure::new(kind, message)
 }
