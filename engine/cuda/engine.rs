@@ -2,23 +2,19 @@
 
 use super::{
     device::{Device, DeviceError},
-    geometry::THREADS,
-    program::{Program, Recall, Statistics},
-    stages::{Backward, COUNTERS, Scene, Target},
-    tape::{Place, Tape, Writer, arguments},
+    pass::{FROZEN, Kind, Mode, Places, Plan, Written},
+    program::{Program, Statistics},
+    tape::Place,
 };
 use crate::{
     engine::{EngineError, StepOutcome, Tensors, TrainStep, find, input_of},
     loss::{Loss, LossKind},
-    optimizer::{FACTORS, Rule},
+    optimizer::Rule,
     parameters::Slot,
     plan::norm_of_one_value,
 };
 use nasgen_modules::{Layers, Shape};
 use std::collections::BTreeMap;
-
-/// What does not learn belongs to this group of parameters.
-const FROZEN: u8 = 255;
 
 /// Recordings that are kept: a training and its validation each have a size of batch and a last, smaller one.
 const RECORDINGS: usize = 8;
@@ -39,29 +35,10 @@ pub struct CudaEngine<D: Device> {
     /// What decides how the optimizer treats parameters: whether they decay, and the update from which on they learn.
     /// Empty until the device knows them.
     groups: Vec<(bool, u64)>,
-    /// The loss that the recordings have.
+    /// The loss that the recordings have, once the device knows it.
     loss: Option<Loss>,
     input: Shape,
     norm_of_one_value: Option<String>,
-}
-
-/// What a recording is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Mode {
-    images: usize,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Scores,
-    Step {
-        /// Whether gradients of earlier batches wait.
-        add: bool,
-        /// Whether the optimizer moves the parameters, or this batch waits too.
-        update: bool,
-        clips: bool,
-    },
 }
 
 /// A recording, and where in its memory the host writes and reads, in bytes.
@@ -70,50 +47,6 @@ struct Recorded<D: Device> {
     images: usize,
     targets: usize,
     scores: usize,
-}
-
-/// Fixed places beside those of the program.
-#[derive(Clone, Copy)]
-struct Places {
-    moments: [Place; 2],
-    /// Sums of the gradients of batches that the optimizer has not seen yet.
-    waiting: Place,
-    /// A byte for each parameter: its group.
-    groups: Place,
-    counters: Place,
-    /// Number of the step, in two words.
-    step: Place,
-    /// What gradients are multiplied by, and how long all of them together may be.
-    scaling: Place,
-    /// Of each group.
-    factors: Place,
-    /// Mean loss and right answers, f64.
-    result: Place,
-    /// The squared length of all gradients together, f64.
-    squares: Place,
-    class_weights: Place,
-    offsets: Place,
-}
-
-impl Places {
-    fn in_(program: &mut Program) -> Self {
-        let (parameters, classes) = (program.parameters, program.lengths[program.output]);
-        let fixed = &mut program.fixed;
-        let mut floats = |count| fixed.reserve(count, size_of::<f32>());
-        Self {
-            moments: [floats(parameters), floats(parameters)],
-            waiting: floats(parameters),
-            counters: floats(COUNTERS),
-            step: floats(2),
-            scaling: floats(2),
-            factors: floats(usize::from(FROZEN) * FACTORS),
-            class_weights: floats(classes),
-            offsets: floats(classes),
-            groups: fixed.reserve(parameters, 1),
-            result: fixed.reserve(2, size_of::<f64>()),
-            squares: fixed.reserve(1, size_of::<f64>()),
-        }
-    }
 }
 
 impl From<DeviceError> for EngineError {
@@ -137,7 +70,7 @@ impl<D: Device> CudaEngine<D> {
     ) -> Result<Self, EngineError> {
         let input = input_of(layers)?;
         let mut program = Program::of(layers, seed);
-        let places = Places::in_(&mut program);
+        let places = Places::reserve(&mut program);
         let mut fixed = device.allocate(program.fixed.bytes)?;
         for (offset, bytes) in std::mem::take(&mut program.fixed.constants) {
             device.write(&mut fixed, offset, &bytes)?;
@@ -246,6 +179,11 @@ impl<D: Device> CudaEngine<D> {
             moments.extend(self.program.slots.iter().map(tensor));
         }
         Ok(moments)
+    }
+
+    /// Bytes that are taken on the device.
+    pub fn bytes(&self) -> u64 {
+        (self.program.fixed.bytes + self.passing_bytes) as u64
     }
 
     /// Steps that the optimizer has taken.
@@ -360,7 +298,16 @@ impl<D: Device> CudaEngine<D> {
                 format!("wanted images of {} ({values} values each), got {} values", self.input, images.len());
             return Err(EngineError(message));
         }
-        Ok(images.len() / values)
+        let count = images.len() / values;
+        let longest = self.program.lengths.iter().max().copied().unwrap_or(0);
+        // Kernels count in `int`.
+        if count.saturating_mul(longest) > i32::MAX as usize {
+            let most = i32::MAX as usize / longest;
+            return Err(EngineError(format!(
+                "wanted at most {most} images at a time, got {count}: use smaller batches"
+            )));
+        }
+        Ok(count)
     }
 
     fn classes(&self) -> usize {
@@ -406,7 +353,8 @@ impl<D: Device> CudaEngine<D> {
         if self.recordings.len() >= RECORDINGS {
             self.recordings.clear();
         }
-        let (tape, [images, targets, scores]) = self.tape(mode);
+        let plan = plan(&self.program, self.places, self.input, self.rule, self.loss.as_ref().unwrap_or(&NO_LOSS));
+        let Written { tape, images, targets, scores } = plan.write(mode);
         if tape.bytes > self.passing_bytes {
             // Recordings have addresses in them.
             self.recordings.clear();
@@ -420,155 +368,27 @@ impl<D: Device> CudaEngine<D> {
         self.recordings.insert(mode, Recorded { recording, images, targets, scores });
         Ok(())
     }
+}
 
-    /// Writes a tape; where images and targets go, and where scores are.
-    fn tape(&self, mode: Mode) -> (Tape, [Place; 3]) {
-        let mut writer = Writer::default();
-        let [images, targets] =
-            [self.program.lengths[0], self.classes()].map(|length| writer.held(mode.images * length));
-        let mut pass = Pass { engine: self, images: mode.images, writer, values: Vec::new(), saved: Vec::new() };
-        let scores = pass.forward(images, mode.kind);
-        if let Kind::Step { add, update, clips } = mode.kind {
-            let of_scores = pass.loss(scores, targets);
-            pass.backward(of_scores);
-            pass.update(add, update, clips);
-        }
-        (pass.writer.finish(), [images, targets, scores])
-    }
+/// What scores are computed with, which ask for none.
+static NO_LOSS: Loss = Loss { kind: LossKind::CrossEntropy, class_weights: Vec::new(), offsets: Vec::new() };
+
+fn plan<'a>(program: &'a Program, places: Places, input: Shape, rule: Rule, loss: &'a Loss) -> Plan<'a> {
+    Plan { program, places, channels: input.channels(), rule, loss }
+}
+
+/// Bytes that a network takes on a device which trains on `images` images at a time and scores as many. `None` for
+/// networks that it cannot run.
+pub fn training_bytes(layers: &Layers, images: usize) -> Option<u64> {
+    let input = input_of(layers).ok()?;
+    let mut program = Program::of(layers, 0);
+    let places = Places::reserve(&mut program);
+    let rule = Rule::Sgd { momentum: 0.0, nesterov: false, decay: 0.0 };
+    let plan = plan(&program, places, input, rule, &NO_LOSS);
+    let step = Kind::Step { add: true, update: true, clips: true };
+    let passing = [Kind::Scores, step].map(|kind| plan.write(Mode { images, kind }).tape.bytes);
+    Some((program.fixed.bytes + passing[0].max(passing[1])) as u64)
 }
 
 /// What running statistics are called.
 const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
-
-/// A tape that is being written.
-struct Pass<'a, D: Device> {
-    engine: &'a CudaEngine<D>,
-    images: usize,
-    writer: Writer,
-    /// Where each value lies.
-    values: Vec<Place>,
-    /// What the forward step of each stage saved.
-    saved: Vec<Vec<Place>>,
-}
-
-impl<D: Device> Pass<'_, D> {
-    fn scene(&mut self, training: bool) -> Scene<'_> {
-        let Places { step, counters, .. } = self.engine.places;
-        Scene { writer: &mut self.writer, images: self.images, training, step, counters }
-    }
-
-    fn forward(&mut self, images: Place, kind: Kind) -> Place {
-        let Program { steps, lengths, output, recall, places, .. } = &self.engine.program;
-        let training = kind != Kind::Scores;
-        if let Some(recall) = recall.filter(|_| !training || steps.iter().any(|step| step.frozen)) {
-            let Recall { norms, statistics, lines, table, epsilons } = recall;
-            let arguments = arguments![places[0], statistics, table, epsilons, lines];
-            self.writer.launch("norm_recall", [norms, 1, 1], THREADS, arguments);
-        }
-        for (value, length) in lengths.iter().enumerate() {
-            let count = self.images * length;
-            let place = if value == *output { self.writer.held(count) } else { self.writer.buffer(count) };
-            self.values.push(place);
-        }
-        let channels = self.engine.input.channels();
-        let arguments = arguments![images, self.values[0], lengths[0] / channels, channels, self.images];
-        self.writer.for_each("interleave", self.images * lengths[0], arguments);
-        for step in steps {
-            let inputs: Vec<Place> = step.inputs.iter().map(|input| self.values[*input]).collect();
-            let output = self.values[step.output];
-            let saved = step.stage.forward(&mut self.scene(training && !step.frozen), &inputs, output);
-            self.saved.push(saved);
-        }
-        self.values[*output]
-    }
-
-    /// The gradient of the scores.
-    fn loss(&mut self, scores: Place, targets: Place) -> Place {
-        let CudaEngine { places, loss, .. } = self.engine;
-        let loss = loss.as_ref().expect("a step has a loss");
-        let classes = self.engine.classes();
-        let gradient = self.writer.buffer(self.images * classes);
-        let (kind, gamma) = match loss.kind {
-            LossKind::CrossEntropy => (0, 0.0),
-            LossKind::Focal { gamma } => (0, gamma as f32),
-            LossKind::Binary => (1, 0.0),
-        };
-        let class_weights = (!loss.class_weights.is_empty()).then_some(places.class_weights);
-        let offsets = (!loss.offsets.is_empty()).then_some(places.offsets);
-        let arguments = arguments![
-            scores,
-            targets,
-            class_weights,
-            offsets,
-            gradient,
-            places.result,
-            kind,
-            gamma,
-            classes,
-            self.images
-        ];
-        self.writer.launch("loss", [1; 3], THREADS, arguments);
-        gradient
-    }
-
-    fn backward(&mut self, of_scores: Place) {
-        let Program { steps, lengths, output, .. } = &self.engine.program;
-        let mut gradients: Vec<Option<Place>> = vec![None; lengths.len()];
-        gradients[*output] = Some(of_scores);
-        // What a frozen stage gave is given no gradient, and neither are the images.
-        let mut needed = vec![true; lengths.len()];
-        needed[0] = false;
-        steps.iter().filter(|step| step.frozen).for_each(|step| needed[step.output] = false);
-        for (index, step) in steps.iter().enumerate().rev().filter(|(_, step)| !step.frozen) {
-            // Nothing reads its output: its parameters' gradients stay 0.
-            let Some(of_output) = gradients[step.output] else { continue };
-            let mut of_inputs = Vec::new();
-            for input in &step.inputs {
-                let add = gradients[*input].is_some();
-                of_inputs.push(needed[*input].then(|| {
-                    let place =
-                        *gradients[*input].get_or_insert_with(|| self.writer.buffer(self.images * lengths[*input]));
-                    Target { place, add }
-                }));
-            }
-            let inputs: Vec<Place> = step.inputs.iter().map(|input| self.values[*input]).collect();
-            let (output, saved) = (self.values[step.output], std::mem::take(&mut self.saved[index]));
-            let backward = Backward { inputs: &inputs, output, saved: &saved, of_output, of_inputs: &of_inputs };
-            step.stage.backward(&mut self.scene(true), &backward);
-        }
-    }
-
-    /// Moves the parameters, or keeps the gradients until enough batches have come.
-    fn update(&mut self, add: bool, update: bool, clips: bool) {
-        let CudaEngine { program, places, rule, .. } = self.engine;
-        let (count, [parameters, gradients]) = (program.parameters, program.places);
-        if add || !update || clips {
-            let arguments = arguments![gradients, places.waiting, places.groups, add, !update, count];
-            self.writer.for_each("gather_gradients", count, arguments);
-        }
-        if !update {
-            return;
-        }
-        if clips {
-            const BLOCKS: usize = 64;
-            let partials = self.writer.buffer(2 * BLOCKS);
-            let arguments = arguments![gradients, partials, places.squares, places.counters, count];
-            self.writer.launch("squared_length", [BLOCKS, 1, 1], THREADS, arguments);
-        }
-        let [first, second] = places.moments;
-        let arguments = arguments![
-            parameters,
-            gradients,
-            first,
-            second,
-            places.groups,
-            places.factors,
-            places.result,
-            places.squares,
-            places.scaling,
-            rule.number(),
-            count
-        ];
-        self.writer.for_each("optimize", count, arguments);
-    }
-}

@@ -7,12 +7,13 @@ use super::{
     tape::{Argument, Tape},
 };
 use cudarc::driver::{
-    CudaContext, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result,
+    CudaContext, CudaGraph, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DriverError, result,
     sys::{CUfunction, CUgraphInstantiate_flags, CUmodule, CUresult, CUstreamCaptureMode},
 };
 use std::{
     collections::BTreeMap,
     ffi::{CString, c_void},
+    ptr, slice,
     sync::{Arc, LazyLock, Mutex, PoisonError},
     thread,
 };
@@ -35,7 +36,20 @@ const OLDEST: (i32, i32) = (7, 0);
 pub struct Gpu {
     stream: Arc<CudaStream>,
     kernels: Arc<Kernels>,
+    staging: Staging,
 }
+
+/// Memory of the host that stays where it is, so that the GPU copies from it by itself while the host goes on.
+struct Staging {
+    start: *mut u8,
+    bytes: usize,
+    /// What copies that may not be done yet read.
+    used: usize,
+}
+
+#[expect(unsafe_code, reason = "memory of the driver is a pointer")]
+// SAFETY: it belongs to one `Gpu`, which is used by one thread at a time.
+unsafe impl Send for Staging {}
 
 /// The kernels in a GPU's context. They stay for as long as the program runs.
 struct Kernels(BTreeMap<String, CUfunction>);
@@ -80,7 +94,56 @@ impl Gpu {
             }
         };
         let stream = context.new_stream().map_err(|error| failed("a stream", error))?;
-        Ok(Self { stream, kernels })
+        Ok(Self { stream, kernels, staging: Staging { start: ptr::null_mut(), bytes: 0, used: 0 } })
+    }
+
+    /// Waits until all that was asked for is done.
+    fn wait(&mut self) -> Result<(), DeviceError> {
+        self.stream.synchronize().map_err(|error| failed("the GPU", error))?;
+        self.staging.used = 0;
+        Ok(())
+    }
+
+    /// Copies `bytes` to where the GPU can read them by itself.
+    fn stage(&mut self, bytes: &[u8]) -> Result<*const u8, DeviceError> {
+        if self.staging.used + bytes.len() > self.staging.bytes {
+            self.wait()?;
+        }
+        if bytes.len() > self.staging.bytes {
+            self.free_staging();
+            let room = bytes.len().next_power_of_two().max(1 << 20);
+            // SAFETY: the context is bound to this thread.
+            #[expect(unsafe_code, reason = "the driver's interface is C")]
+            let start = unsafe { result::malloc_host(room, 0) };
+            let start = start.map_err(|error| failed("memory to copy from", error))?.cast::<u8>();
+            self.staging = Staging { start, bytes: room, used: 0 };
+        }
+        // SAFETY: there is room for so many bytes after `used`, which no copy reads.
+        #[expect(unsafe_code, reason = "memory of the driver is a pointer")]
+        unsafe {
+            let place = self.staging.start.add(self.staging.used);
+            place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            self.staging.used += bytes.len();
+            Ok(place)
+        }
+    }
+
+    fn free_staging(&mut self) {
+        let start = std::mem::replace(&mut self.staging.start, ptr::null_mut());
+        self.staging.bytes = 0;
+        if !start.is_null() && self.stream.context().bind_to_thread().is_ok() {
+            // SAFETY: it came from `malloc_host`, and no copy reads it any more: the stream was waited for. What the
+            // driver says of it cannot be mended.
+            #[expect(unsafe_code, reason = "the driver's interface is C")]
+            let _ = unsafe { result::free_host(start.cast()) };
+        }
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        let _ = self.stream.synchronize();
+        self.free_staging();
     }
 }
 
@@ -95,6 +158,13 @@ pub fn check(number: usize) -> Result<(), DeviceError> {
         return Err(DeviceError(format!("wanted GPU {number}, the driver knows {gpus} (they count from 0)")));
     }
     Ok(())
+}
+
+/// Bytes that are free on the GPU with this number; `None` where it does not say.
+pub fn free_bytes(number: usize) -> Option<u64> {
+    check(number).ok()?;
+    let (free, _) = CudaContext::new(number).ok()?.mem_get_info().ok()?;
+    Some(free as u64)
 }
 
 /// Finds the compiler of kernels, once the driver is known to be there.
@@ -218,14 +288,23 @@ impl Device for Gpu {
         if bytes.is_empty() {
             return Ok(());
         }
-        let mut place = memory.slice_mut(offset..offset + bytes.len());
-        self.stream.memcpy_htod(bytes, &mut place).map_err(|error| failed("writing to the GPU", error))
+        assert!(offset + bytes.len() <= memory.len(), "a write beyond the end of its memory");
+        self.stream.context().bind_to_thread().map_err(|error| failed("the GPU", error))?;
+        let staged = self.stage(bytes)?;
+        let place = memory.device_ptr_mut(&self.stream).0 + offset as u64;
+        // SAFETY: both places have room for so many bytes, and the staged ones stay until the stream was waited for.
+        #[expect(unsafe_code, reason = "the driver's interface is C")]
+        let copied = unsafe {
+            let staged = slice::from_raw_parts(staged, bytes.len());
+            result::memcpy_htod_async(place, staged, self.stream.cu_stream())
+        };
+        copied.map_err(|error| failed("writing to the GPU", error))
     }
 
     fn read(&mut self, memory: &CudaSlice<u8>, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
         let place = memory.slice(offset..offset + bytes.len());
         self.stream.memcpy_dtoh(&place, bytes).map_err(|error| failed("reading from the GPU", error))?;
-        self.stream.synchronize().map_err(|error| failed("the GPU", error))
+        self.wait()
     }
 
     fn record(

@@ -15,6 +15,7 @@ mod gpu;
 #[cfg(feature = "host-kernels")]
 mod host;
 mod nvrtc;
+mod pass;
 mod program;
 mod sources;
 mod stages;
@@ -23,7 +24,7 @@ mod tape;
 mod tests;
 
 pub use device::{Device, DeviceError};
-pub use engine::CudaEngine;
-pub use gpu::{Gpu, Precision, check};
+pub use engine::{CudaEngine, training_bytes};
+pub use gpu::{Gpu, Precision, check, free_bytes};
 #[cfg(feature = "host-kernels")]
 pub use host::{Arithmetic, Host, Order};

@@ -548,3 +548,24 @@ fn what_does_not_fit_is_refused() {
         assert!(engine.tensors().expect("it reads") == lively(&layers));
     }
 }
+
+/// What is forecast is what is taken.
+#[test]
+fn memory_is_forecast_to_the_byte() {
+    if !Machine::EXACT.is_there() {
+        return;
+    }
+    for (layers, images) in [(smooth(), 6), (smooth(), 1000)] {
+        let weights = lively(&layers);
+        let host = Host::new(Arithmetic::Exact, Order::Ascending).expect("it is there");
+        let mut engine = CudaEngine::new(host, &layers, |name| find(&weights, name), PLAIN, 7).expect("it fits");
+        let batch = Batch::noise(0, &layers, images);
+        let loss = entropy();
+        for waiting in [0, 1] {
+            let step = TrainStep { index: 0, learning_rate: 0.1, loss: &loss, clip: Some(1.0), waiting, update: true };
+            engine.train_step(&batch.images, &batch.targets, &step).expect("it runs");
+        }
+        engine.scores(&batch.images).expect("it runs");
+        assert_eq!(super::training_bytes(&layers, images), Some(engine.bytes()));
+    }
+}

@@ -27,6 +27,16 @@ impl FromStr for Device {
     }
 }
 
+impl Device {
+    /// What its memory is called.
+    pub(super) fn memory(self) -> &'static str {
+        match self {
+            Self::Cpu => "memory",
+            Self::Gpu(_) => "the GPU's memory",
+        }
+    }
+}
+
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,7 +5,6 @@ use crate::{
     bench::{Mode, measure, noise},
     cli::{device, failure::Failure, output::Output},
     data::Partition,
-    forecast::training_bytes,
     network::Network,
     train::{OptimizerRule, RunConfig},
     weights::Weights,
@@ -33,12 +32,10 @@ pub(super) fn choose(
     let name = ExecutorName::from_str(&config.executor, false).map_err(Failure::usage)?;
     let (rule, seed) = (OptimizerRule::of(&config.settings), config.settings.seed);
     let device = device::open(&config.device)?;
-    let fits = |size: usize| match memory::available() {
-        Some(available) if config.device == "cpu" => {
-            training_bytes(network, &config.executor, size as u64) <= available / 2
-        }
-        _ => true,
-    };
+    // Half of it: others want some too.
+    let room = memory::Room::of(config);
+    let fits =
+        |size: usize| room.as_ref().is_none_or(|room| room.needed(config, network, size as u64) <= room.bytes / 2);
     let enough_steps = |size: usize| size == SIZES[0] || size * STEPS_PER_EPOCH <= parts.train.len();
     let sizes = SIZES.into_iter().filter(|size| enough_steps(*size) && fits(*size));
     let mut speeds: Vec<(usize, f64)> = Vec::new();

@@ -1,36 +1,72 @@
 //! Whether a training fits into the memory.
 
 use crate::{
-    cli::failure::{Failure, Kind},
+    cli::{
+        device::Device,
+        failure::{Failure, Kind},
+    },
     data::Partition,
     forecast::training_bytes,
     network::Network,
     numbers::short,
     train::RunConfig,
 };
+use nasgen_engine::cuda;
 use std::fs;
 
-/// Refuses a training that needs more memory than there is: the system would kill it.
+/// Refuses a training that needs more memory than there is: the system would kill it, or the GPU refuse it later.
 pub(in crate::cli) fn check(config: &RunConfig, network: &Network, parts: &Partition) -> Result<(), Failure> {
-    let Some(available) = available() else { return Ok(()) };
+    let Some(room) = Room::of(config) else { return Ok(()) };
     let batch = config.settings.batch.min(parts.train.len()) as u64;
-    let need = |batch| training_bytes(network, &config.executor, batch);
-    if config.device != "cpu" || need(batch) <= available {
+    let need = |batch| room.needed(config, network, batch);
+    if need(batch) <= room.bytes {
         return Ok(());
     }
     let powers = (0..u64::BITS).rev().map(|power| 1u64 << power);
-    let advice = match powers.filter(|smaller| *smaller < batch).find(|smaller| need(*smaller) <= available) {
+    let advice = match powers.filter(|smaller| *smaller < batch).find(|smaller| need(*smaller) <= room.bytes) {
         Some(smaller) => format!("--batch {smaller} fits"),
         None => "no batch fits; take smaller images with --input, or another network".into(),
     };
     Err(Failure::new(
         Kind::OutOfMemory,
         format!(
-            "a batch of {batch} needs about {}B of memory, and {}B are free; {advice}",
+            "a batch of {batch} needs about {}B of {}, and {}B are free; {advice}",
             short(need(batch)),
-            short(available)
+            room.device.memory(),
+            short(room.bytes)
         ),
     ))
+}
+
+/// The memory that a training works in.
+pub(in crate::cli) struct Room {
+    device: Device,
+    /// Free now.
+    pub(in crate::cli) bytes: u64,
+}
+
+impl Room {
+    /// `None` where nothing says how much is free.
+    pub(in crate::cli) fn of(config: &RunConfig) -> Option<Self> {
+        let device = config.device.parse().ok()?;
+        let bytes = match device {
+            Device::Cpu => available()?,
+            Device::Gpu(number) => cuda::free_bytes(number)?,
+        };
+        Some(Self { device, bytes })
+    }
+
+    /// Bytes that batches of so many images take of it; 0 where it cannot be known.
+    pub(in crate::cli) fn needed(&self, config: &RunConfig, network: &Network, batch: u64) -> u64 {
+        match self.device {
+            Device::Cpu => training_bytes(network, &config.executor, batch),
+            Device::Gpu(_) if config.executor == "reference" => 0,
+            Device::Gpu(_) => {
+                let images = usize::try_from(batch).unwrap_or(usize::MAX);
+                cuda::training_bytes(&network.layers, images).unwrap_or(0)
+            }
+        }
+    }
 }
 
 /// Bytes that this process may still take; `None` where the system does not say.
