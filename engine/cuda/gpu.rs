@@ -389,7 +389,7 @@ mod tests {
 
     /// Turing to Blackwell: needs the compiler and no GPU. `NASGEN_REQUIRE=nvrtc` makes its absence a failure.
     #[test]
-    fn kernels_compile_for_every_gpu() {
+    fn every_gpu_is_compiled_for() {
         let Some(compiler) = Nvrtc::find() else {
             let required = std::env::var("NASGEN_REQUIRE").unwrap_or_default();
             assert!(!required.split(',').any(|name| name == "nvrtc"), "NASGEN_REQUIRE names nvrtc, which is not found");
