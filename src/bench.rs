@@ -1,9 +1,9 @@
 //! How fast an executor runs a network.
 
 use crate::{
-    data::{Augmentation, Batch, Images, Normalisation, ahead, evaluation_batch, permutation, training_batch},
+    data::{Augmentation, Batch, Images, Normalisation, ahead, permutation, training_batch},
     spec::TrainSettings,
-    train::{Executor, ExecutorError, Objective, Step, TrainingData, augmentation},
+    train::{Executor, ExecutorError, Objective, Step, Supply, TrainingData, augmentation},
 };
 use nasgen_modules::{Layers, randomness::Stream};
 use std::time::{Duration, Instant};
@@ -49,6 +49,7 @@ pub fn noise(layers: &Layers, images: usize, seed: u64) -> Batch {
         images: (0..shape.iter().product::<usize>() as u64).map(|index| stream.normal(index) as f32).collect(),
         labels: (0..images).map(|image| (image % layers.output().channels()) as u32).collect(),
         partners: Vec::new(),
+        placed: None,
         shape,
     }
 }
@@ -112,9 +113,10 @@ pub fn measure_epoch(
     let order = permutation(data.train.len(), settings.seed, 1);
     let size = settings.batch.min(order.len());
     let batches: Vec<&[usize]> = order.chunks_exact(size).collect();
+    let supply = Supply::of(executor, data, &augmentation);
     let make = |step: usize| {
         let indices = batches[step % batches.len()];
-        training_batch(data.train, indices, &data.normalisation, &augmentation, settings.seed, 1)
+        supply.training(data, indices, &augmentation, settings.seed, 1)
     };
     // The first steps make room and do not count.
     let (mut steps, mut began) = (0, Instant::now());
@@ -134,7 +136,7 @@ pub fn measure_epoch(
     let images_per_second = (steps * size) as f64 / began.elapsed().as_secs_f64();
     let count = size.min(data.validation.len());
     let mut score = || {
-        let batch = evaluation_batch(data.validation, 0..count, &data.normalisation);
+        let batch = supply.evaluation(data, 0..count);
         let began = Instant::now();
         executor.scores(&batch).map(|_| began.elapsed().as_secs_f64())
     };

@@ -1,13 +1,13 @@
 //! The engine as an executor of trainings, on a CPU and on a GPU.
 
 use crate::{
-    data::Batch,
+    data::{Batch, Images, Mixed, Normalisation, Part, Placed, Placement},
     train::{Executor, ExecutorError, Freezing, Objective, ObjectiveKind, OptimizerRule, State, Step, StepResult},
     weights::{Array, Weights},
 };
 use nasgen_engine::{
     Engine, EngineError, Loss, LossKind, Rule, Tensors, TrainStep,
-    cuda::{CudaEngine, Device},
+    cuda::{self, Content, CudaEngine, Device},
 };
 use nasgen_modules::Layers;
 
@@ -105,12 +105,19 @@ impl<D: Device> Executor for CudaEngine<D> {
         let loss = loss(objective);
         let step = TrainStep { index, learning_rate, loss: &loss, clip, waiting, update };
         let targets = objective.targets(batch).map_err(ExecutorError)?;
-        let outcome = Self::train_step(self, &batch.images, &targets, &step)?;
+        let placed = placed(batch);
+        let outcome = Self::train_step(self, content(batch, &placed), &targets, &step)?;
         Ok(StepResult { loss: outcome.loss, correct: outcome.correct })
     }
 
     fn scores(&mut self, batch: &Batch) -> Result<Vec<f32>, ExecutorError> {
-        Ok(Self::scores(self, &batch.images)?)
+        let placed = placed(batch);
+        Ok(Self::scores(self, content(batch, &placed))?)
+    }
+
+    fn hold(&mut self, part: Part, images: &Images, normalisation: &Normalisation) -> bool {
+        let pixels = (0..images.len()).map(|image| images.image(image));
+        Self::hold(self, part as usize, pixels, &normalisation.tables(images.channels)).is_ok()
     }
 
     fn weights(&mut self) -> Result<Weights, ExecutorError> {
@@ -134,6 +141,37 @@ impl<D: Device> Executor for CudaEngine<D> {
 
     fn freeze(&mut self, freezing: &Freezing) {
         Self::freeze(self, |name| freezing.learns_since(name));
+    }
+}
+
+/// What a device needs to make a batch of the images that it holds.
+fn placed(batch: &Batch) -> Vec<cuda::Placed> {
+    let placement = |placement: Placement| cuda::Placement {
+        image: placement.image as i32,
+        mirrored: placement.mirrored.into(),
+        down: placement.moved.0 as i32,
+        right: placement.moved.1 as i32,
+    };
+    let placed = |placed: &Placed| {
+        let own = cuda::Placed { own: placement(placed.own), ..cuda::Placed::default() };
+        match placed.mixed {
+            None => own,
+            Some(Mixed { partner, share, window }) => cuda::Placed {
+                partner: placement(partner),
+                mixing: if window.is_some() { 2 } else { 1 },
+                share,
+                window: window.unwrap_or_default().map(|side| side as i32),
+                ..own
+            },
+        }
+    };
+    batch.placed.iter().flat_map(|(_, images)| images).map(placed).collect()
+}
+
+fn content<'a>(batch: &'a Batch, placed: &'a [cuda::Placed]) -> Content<'a> {
+    match batch.placed {
+        None => Content::Values(&batch.images),
+        Some((part, _)) => Content::Placed(part as usize, placed),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::engine::{blocks, differences_of, joins, lively, noise, noise_of, residuals, sampled};
 use nasgen::{
+    data::{Augmentation, Images, Normalisation, Part, augment::Policy, placed_batch, placements, training_batch},
     engine::{compile, compile_on},
     train::{Executor, Objective, OptimizerRule, Step},
     weights::Weights,
@@ -132,4 +133,26 @@ fn tensor_cores_compute_nearly_the_same() {
         off_at_all |= off > 1e-5;
     }
     assert!(off_at_all, "nothing was rounded");
+}
+
+/// An executor that holds the images is told how each is varied, and makes the same batches as the processor.
+#[test]
+fn batches_of_held_images_are_those_of_the_processor() {
+    let layers = smooth();
+    let Some(mut engine) = on_host(&layers, &lively(&layers), OptimizerRule::PLAIN) else { return };
+    let pixels = (0..20 * 3 * 11 * 8usize).map(|at| (at * 37 % 251) as u8).collect();
+    let images = Images::in_memory([3, 11, 8], pixels, (0..20).map(|image| image % 5).collect(), Vec::new());
+    let normalisation = Normalisation::of(&images);
+    assert!(Executor::hold(&mut engine, Part::Training, &images, &normalisation));
+    let indices: Vec<usize> = (0..20).rev().collect();
+    for policy in [serde_json::json!([]), serde_json::json!(["cutmix", {"mixup": 0.3}])] {
+        let augmentation = Augmentation { policy: Policy::parse(&policy).unwrap(), ..Augmentation::default() };
+        let batch = training_batch(&images, &indices, &normalisation, &augmentation, 3, 2);
+        let placed = placements(&images, &indices, &augmentation, 3, 2);
+        let placed = placed_batch(&images, Part::Training, placed);
+        assert_eq!((&placed.labels, &placed.partners, placed.images.len()), (&batch.labels, &batch.partners, 0));
+        let scores = [&batch, &placed].map(|batch| Executor::scores(&mut engine, batch).unwrap());
+        assert_eq!(scores[0], scores[1], "{policy}");
+        assert_eq!(placed.with_values(&images, &normalisation).images, batch.images);
+    }
 }

@@ -31,6 +31,7 @@ pub(crate) fn noise_of(seed: u64, layers: &Layers, images: usize) -> Batch {
         images: (0..count as u64).map(|index| stream.normal(index) as f32).collect(),
         labels: (0..images).map(|image| (image % layers.output().channels()) as u32).collect(),
         partners: Vec::new(),
+        placed: None,
         shape: [images, channels, height, width],
     }
 }
@@ -279,7 +280,8 @@ fn images_and_weights_that_do_not_fit_are_refused() {
     let layers = with_classifier(Layers::identity(vec![Shape::image(3, 4, 4)]));
     let mut engine = engine::compile(&layers, &Weights::initial(&layers, 0), PLAIN, 0).unwrap();
     assert!(engine.scores(&[0.0; 47]).unwrap_err().0.contains("3×4×4"));
-    let batch = Batch { images: vec![0.0; 48], labels: vec![9], partners: Vec::new(), shape: [1, 3, 4, 4] };
+    let batch =
+        Batch { images: vec![0.0; 48], labels: vec![9], partners: Vec::new(), shape: [1, 3, 4, 4], placed: None };
     let objective = Objective::cross_entropy(5, 0.0);
     let error = Executor::train_step(&mut engine, &batch, &Step::alone(0, 0.1, &objective)).unwrap_err();
     assert!(error.0.contains("labels below 5"), "{error}");

@@ -125,7 +125,7 @@ fn networks_of_torchvision_and_timm_answer_as_in_pytorch() {
 
         let shape = [2, 3, 64, 64];
         let images = formula("images.weight", &shape, (3 * 64 * 64) as f64);
-        let batch = Batch { images, labels: vec![0, 0], partners: Vec::new(), shape };
+        let batch = Batch { images, labels: vec![0, 0], partners: Vec::new(), shape, placed: None };
         let expected: Vec<f64> = serde_json::from_value(foreign.fixture["logits"].clone()).unwrap();
         let device = candle_core::Device::Cpu;
         let rule = OptimizerRule::PLAIN;
@@ -250,7 +250,7 @@ fn noise(images: usize) -> Batch {
     let stream = Stream::new(4, "images");
     let shape = [images, 3, 12, 12];
     let values = (0..shape.iter().product::<usize>() as u64).map(|index| stream.normal(index) as f32).collect();
-    Batch { images: values, labels: (0..images as u32).collect(), partners: Vec::new(), shape }
+    Batch { images: values, labels: (0..images as u32).collect(), partners: Vec::new(), shape, placed: None }
 }
 
 fn row(name: &str) -> usize {

@@ -64,7 +64,8 @@ fn every_loss_and_its_gradient_are_pytorchs() {
     ] {
         let partners = partners.iter().copied().zip(shares.iter().copied()).collect();
         let partners = if mixed { partners } else { Vec::new() };
-        let batch = Batch { images: logits.clone(), labels: labels.clone(), partners, shape: [8, classes, 1, 1] };
+        let batch =
+            Batch { images: logits.clone(), labels: labels.clone(), partners, shape: [8, classes, 1, 1], placed: None };
         let (loss, gradient) = (values(&format!("{name}.loss"))[0], values(&format!("{name}.grad")));
         for mut executor in executors(&linear(classes, classes), &identity(classes), OptimizerRule::PLAIN) {
             let who = format!("{name} on the {}", executor.name());
@@ -93,6 +94,7 @@ fn noise(images: usize, inputs: usize, classes: usize, seed: u64) -> Batch {
         images: (0..(images * inputs) as u64).map(|index| stream.normal(index) as f32).collect(),
         labels: (0..images).map(|image| (image % classes) as u32).collect(),
         partners: Vec::new(),
+        placed: None,
         shape: [images, inputs, 1, 1],
     }
 }
@@ -103,6 +105,7 @@ fn part(batch: &Batch, from: usize, to: usize) -> Batch {
         images: batch.images[from * inputs..to * inputs].to_vec(),
         labels: batch.labels[from..to].to_vec(),
         partners: Vec::new(),
+        placed: None,
         shape: [to - from, inputs, 1, 1],
     }
 }

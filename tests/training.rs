@@ -86,6 +86,7 @@ fn noise(input: Shape, images: usize, classes: usize) -> Batch {
         images: (0..count as u64).map(|index| stream.normal(index) as f32).collect(),
         labels: (0..images).map(|image| (image % classes) as u32).collect(),
         partners: Vec::new(),
+        placed: None,
         shape: [images, channels, height, width],
     }
 }

@@ -20,6 +20,9 @@ pub trait Device: Send {
     /// When there is no room.
     fn allocate(&mut self, bytes: usize) -> Result<Self::Memory, DeviceError>;
 
+    /// Bytes that are free; `None` where it does not say.
+    fn free(&self) -> Option<u64>;
+
     /// Copies `bytes` to the place `offset` bytes into `memory`.
     ///
     /// # Errors
@@ -32,7 +35,7 @@ pub trait Device: Send {
     /// When the device fails, also in what was asked for before.
     fn read(&mut self, memory: &Self::Memory, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError>;
 
-    /// Makes a tape ready to be played over `fixed` and `passing` memory.
+    /// Makes a tape ready to be played over `fixed` and `passing` memory, and over `given` if it asks for one.
     ///
     /// # Errors
     /// When the device fails.
@@ -41,6 +44,7 @@ pub trait Device: Send {
         tape: &Tape,
         fixed: &Self::Memory,
         passing: &Self::Memory,
+        given: Option<&Self::Memory>,
     ) -> Result<Self::Recording, DeviceError>;
 
     /// Runs what was recorded.

@@ -3,18 +3,20 @@
 use super::{
     device::{Device, DeviceError},
     pass::{FROZEN, Kind, Mode, Places, Plan, Written},
+    placement::Content,
     program::{Program, Statistics},
     tape::Place,
 };
 use crate::{
     engine::{EngineError, StepOutcome, Tensors, TrainStep, find, input_of},
     loss::{Loss, LossKind},
+    operations::Size,
     optimizer::Rule,
     parameters::Slot,
     plan::norm_of_one_value,
 };
 use nasgen_modules::{Layers, Shape};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// Recordings that are kept: a training and its validation each have a size of batch and a last, smaller one.
 const RECORDINGS: usize = 8;
@@ -32,6 +34,8 @@ pub struct CudaEngine<D: Device> {
     passing: D::Memory,
     passing_bytes: usize,
     recordings: BTreeMap<Mode, Recorded<D>>,
+    /// Sets of images, as bytes.
+    held: BTreeMap<usize, Held<D>>,
     /// What decides how the optimizer treats parameters: whether they decay, and the update from which on they learn.
     /// Empty until the device knows them.
     groups: Vec<(bool, u64)>,
@@ -40,6 +44,15 @@ pub struct CudaEngine<D: Device> {
     input: Shape,
     norm_of_one_value: Option<String>,
 }
+
+/// Images as bytes.
+struct Held<D: Device> {
+    memory: D::Memory,
+    count: usize,
+}
+
+/// Of what is free, so much may be taken by held images: a network needs room too.
+const HELD_SHARE: u64 = 4;
 
 /// A recording, and where in its memory the host writes and reads, in bytes.
 struct Recorded<D: Device> {
@@ -70,7 +83,7 @@ impl<D: Device> CudaEngine<D> {
     ) -> Result<Self, EngineError> {
         let input = input_of(layers)?;
         let mut program = Program::of(layers, seed);
-        let places = Places::reserve(&mut program);
+        let places = Places::reserve(&mut program, input.channels());
         let mut fixed = device.allocate(program.fixed.bytes)?;
         for (offset, bytes) in std::mem::take(&mut program.fixed.constants) {
             device.write(&mut fixed, offset, &bytes)?;
@@ -86,6 +99,7 @@ impl<D: Device> CudaEngine<D> {
             passing,
             passing_bytes: 0,
             recordings: BTreeMap::new(),
+            held: BTreeMap::new(),
             groups: Vec::new(),
             loss: None,
             input,
@@ -239,15 +253,49 @@ impl<D: Device> CudaEngine<D> {
         self.write(self.places.groups, &bytes)
     }
 
+    /// Takes a set of images onto the device under a number, so that batches can be made there ([`Content::Placed`]).
+    /// Each image has the bytes of its channels, one after the other, of which `tables` says for each channel what
+    /// they are worth; the tables of all sets are those of the last one.
+    ///
+    /// # Errors
+    /// When images or tables do not have the network's shape, or would take more than a quarter of what is free.
+    pub fn hold<'i>(
+        &mut self,
+        set: usize,
+        images: impl ExactSizeIterator<Item = Cow<'i, [u8]>>,
+        tables: &[[f32; 256]],
+    ) -> Result<(), EngineError> {
+        let (count, length) = (images.len(), self.program.lengths[0]);
+        if tables.len() != self.input.channels() {
+            return Err(EngineError(format!("wanted {} tables, got {}", self.input.channels(), tables.len())));
+        }
+        let bytes = (count * length).max(1);
+        if self.device.free().is_some_and(|free| (bytes as u64).saturating_mul(HELD_SHARE) > free) {
+            return Err(EngineError(format!("{count} images of {length} bytes would take too much of the device")));
+        }
+        let mut memory = self.device.allocate(bytes)?;
+        for (number, image) in images.enumerate() {
+            if image.len() != length {
+                return Err(EngineError(format!("wanted images of {}, got {} bytes", self.input, image.len())));
+            }
+            self.device.write(&mut memory, number * length, &image)?;
+        }
+        self.write(self.places.tables, bytemuck::cast_slice(tables))?;
+        // Recordings have addresses in them.
+        self.recordings.retain(|mode, _| mode.held != Some(set));
+        self.held.insert(set, Held { memory, count });
+        Ok(())
+    }
+
     /// Class scores of `images` (images × channels × height × width) in evaluation mode.
     ///
     /// # Errors
-    /// When the images do not have the network's shape, or the device fails.
-    pub fn scores(&mut self, images: &[f32]) -> Result<Vec<f32>, EngineError> {
-        let mode = Mode { images: self.count(images)?, kind: Kind::Scores };
+    /// When the images do not have the network's shape or are not held, or the device fails.
+    pub fn scores<'i>(&mut self, images: impl Into<Content<'i>>) -> Result<Vec<f32>, EngineError> {
+        let (bytes, mode) = self.take(images.into(), Kind::Scores)?;
         self.record(mode)?;
         let recorded = &self.recordings[&mode];
-        self.device.write(&mut self.passing, recorded.images, bytemuck::cast_slice(images))?;
+        self.device.write(&mut self.passing, recorded.images, bytes)?;
         self.device.play(&recorded.recording)?;
         let mut scores = vec![0.0; mode.images * self.classes()];
         self.device.read(&self.passing, recorded.scores, bytemuck::cast_slice_mut(&mut scores))?;
@@ -258,13 +306,15 @@ impl<D: Device> CudaEngine<D> {
     ///
     /// # Errors
     /// When images or targets do not fit the network, or the device fails.
-    pub fn train_step(
+    pub fn train_step<'i>(
         &mut self,
-        images: &[f32],
+        images: impl Into<Content<'i>>,
         targets: &[f32],
         step: &TrainStep<'_>,
     ) -> Result<StepOutcome, EngineError> {
-        let (count, classes) = (self.count(images)?, self.classes());
+        let kind = Kind::Step { add: step.waiting > 0, update: step.update, clips: step.clip.is_some() };
+        let (bytes, mode) = self.take(images.into(), kind)?;
+        let (count, classes) = (mode.images, self.classes());
         if targets.len() != count * classes {
             return Err(EngineError(format!("wanted {} targets of {classes}, got {}", count, targets.len())));
         }
@@ -275,12 +325,10 @@ impl<D: Device> CudaEngine<D> {
         if self.groups.is_empty() {
             self.group()?;
         }
-        let kind = Kind::Step { add: step.waiting > 0, update: step.update, clips: step.clip.is_some() };
-        let mode = Mode { images: count, kind };
         self.record(mode)?;
         self.write_step(step)?;
         let recorded = &self.recordings[&mode];
-        self.device.write(&mut self.passing, recorded.images, bytemuck::cast_slice(images))?;
+        self.device.write(&mut self.passing, recorded.images, bytes)?;
         self.device.write(&mut self.passing, recorded.targets, bytemuck::cast_slice(targets))?;
         self.device.play(&recorded.recording)?;
         let mut result = [0.0f64; 2];
@@ -288,6 +336,26 @@ impl<D: Device> CudaEngine<D> {
         let [loss, correct] = result;
         self.optimizer_steps += u64::from(step.update && loss.is_finite());
         Ok(StepOutcome { loss, correct: correct as usize })
+    }
+
+    /// What is written to the device for a batch, and what its recording is for.
+    fn take<'i>(&self, images: Content<'i>, kind: Kind) -> Result<(&'i [u8], Mode), EngineError> {
+        match images {
+            Content::Values(values) => {
+                let mode = Mode { images: self.count(values)?, held: None, kind };
+                Ok((bytemuck::cast_slice(values), mode))
+            }
+            Content::Placed(set, placed) => {
+                let held = self.held.get(&set).map_or(0, |held| held.count);
+                let is_held = |image: i32| usize::try_from(image).is_ok_and(|image| image < held);
+                let all_held = placed.iter().all(|placed| is_held(placed.own.image) && is_held(placed.partner.image));
+                if placed.is_empty() || !all_held {
+                    return Err(EngineError(format!("a batch names images that set {set} of {held} does not hold")));
+                }
+                let mode = Mode { images: self.countable(placed.len())?, held: Some(set), kind };
+                Ok((bytemuck::cast_slice(placed), mode))
+            }
+        }
     }
 
     /// Images of the network's shape.
@@ -298,7 +366,11 @@ impl<D: Device> CudaEngine<D> {
                 format!("wanted images of {} ({values} values each), got {} values", self.input, images.len());
             return Err(EngineError(message));
         }
-        let count = images.len() / values;
+        self.countable(images.len() / values)
+    }
+
+    /// So many images, unless they are too many.
+    fn countable(&self, count: usize) -> Result<usize, EngineError> {
         let longest = self.program.lengths.iter().max().copied().unwrap_or(0);
         // Kernels count in `int`.
         if count.saturating_mul(longest) > i32::MAX as usize {
@@ -364,7 +436,8 @@ impl<D: Device> CudaEngine<D> {
             self.passing_bytes = tape.bytes;
         }
         let [images, targets, scores] = [images, targets, scores].map(|place| tape.offset(place));
-        let recording = self.device.record(&tape, &self.fixed, &self.passing)?;
+        let given = mode.held.map(|set| &self.held[&set].memory);
+        let recording = self.device.record(&tape, &self.fixed, &self.passing, given)?;
         self.recordings.insert(mode, Recorded { recording, images, targets, scores });
         Ok(())
     }
@@ -374,7 +447,7 @@ impl<D: Device> CudaEngine<D> {
 static NO_LOSS: Loss = Loss { kind: LossKind::CrossEntropy, class_weights: Vec::new(), offsets: Vec::new() };
 
 fn plan<'a>(program: &'a Program, places: Places, input: Shape, rule: Rule, loss: &'a Loss) -> Plan<'a> {
-    Plan { program, places, channels: input.channels(), rule, loss }
+    Plan { program, places, input: Size::of(input), rule, loss }
 }
 
 /// Bytes that a network takes on a device which trains on `images` images at a time and scores as many. `None` for
@@ -382,11 +455,11 @@ fn plan<'a>(program: &'a Program, places: Places, input: Shape, rule: Rule, loss
 pub fn training_bytes(layers: &Layers, images: usize) -> Option<u64> {
     let input = input_of(layers).ok()?;
     let mut program = Program::of(layers, 0);
-    let places = Places::reserve(&mut program);
+    let places = Places::reserve(&mut program, input.channels());
     let rule = Rule::Sgd { momentum: 0.0, nesterov: false, decay: 0.0 };
     let plan = plan(&program, places, input, rule, &NO_LOSS);
     let step = Kind::Step { add: true, update: true, clips: true };
-    let passing = [Kind::Scores, step].map(|kind| plan.write(Mode { images, kind }).tape.bytes);
+    let passing = [Kind::Scores, step].map(|kind| plan.write(Mode { images, held: None, kind }).tape.bytes);
     Some((program.fixed.bytes + passing[0].max(passing[1])) as u64)
 }
 

@@ -4,7 +4,7 @@ use super::{
     device::{Device, DeviceError},
     nvrtc::Nvrtc,
     sources::{FILES, Text, joined},
-    tape::{Argument, Tape},
+    tape::{Argument, Starts, Tape},
 };
 use cudarc::driver::{
     CudaContext, CudaGraph, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DriverError, result,
@@ -284,6 +284,10 @@ impl Device for Gpu {
         })
     }
 
+    fn free(&self) -> Option<u64> {
+        self.stream.context().mem_get_info().ok().map(|(free, _)| free as u64)
+    }
+
     fn write(&mut self, memory: &mut CudaSlice<u8>, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
         if bytes.is_empty() {
             return Ok(());
@@ -312,11 +316,13 @@ impl Device for Gpu {
         tape: &Tape,
         fixed: &CudaSlice<u8>,
         passing: &CudaSlice<u8>,
+        given: Option<&CudaSlice<u8>>,
     ) -> Result<GpuRecording, DeviceError> {
-        let [fixed, passing] = [fixed, passing].map(|memory| memory.device_ptr(&self.stream).0);
+        let start = |memory: &CudaSlice<u8>| memory.device_ptr(&self.stream).0;
+        let starts = Starts { fixed: start(fixed), passing: start(passing), given: given.map_or(0, start) };
         let during = |error| failed("recording a step", error);
         self.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(during)?;
-        let launched = self.launch(tape, fixed, passing);
+        let launched = self.launch(tape, starts);
         // A capture that was begun is ended, whatever happened.
         let graph = self.stream.end_capture(CUgraphInstantiate_flags(0));
         launched?;
@@ -334,10 +340,9 @@ impl Device for Gpu {
 }
 
 impl Gpu {
-    fn launch(&self, tape: &Tape, fixed: u64, passing: u64) -> Result<(), DeviceError> {
+    fn launch(&self, tape: &Tape, starts: Starts) -> Result<(), DeviceError> {
         for launch in &tape.launches {
-            let words: Vec<Vec<u64>> =
-                launch.arguments.iter().map(|argument| words(argument, tape, fixed, passing)).collect();
+            let words: Vec<Vec<u64>> = launch.arguments.iter().map(|argument| words(argument, tape, starts)).collect();
             let mut arguments: Vec<*mut c_void> =
                 words.iter().map(|words| words.as_ptr().cast_mut().cast::<c_void>()).collect();
             let function = self.kernels.0.get(&launch.kernel);
@@ -363,9 +368,9 @@ impl Gpu {
 }
 
 /// An argument as it lies in memory.
-pub(super) fn words(argument: &Argument, tape: &Tape, fixed: u64, passing: u64) -> Vec<u64> {
+pub(super) fn words(argument: &Argument, tape: &Tape, starts: Starts) -> Vec<u64> {
     match argument {
-        Argument::Pointer(place) => vec![tape.address(*place, fixed, passing)],
+        Argument::Pointer(place) => vec![tape.address(*place, starts)],
         Argument::Int(value) => vec![u64::from(value.cast_unsigned())],
         Argument::Float(value) => vec![u64::from(value.to_bits())],
         Argument::Words(values) => {

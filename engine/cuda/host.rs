@@ -5,7 +5,7 @@ use super::{
     device::{Device, DeviceError},
     gpu::words,
     sources::{FILES, PRELUDE, PRODUCT, joined},
-    tape::{Launch, Tape},
+    tape::{Launch, Starts, Tape},
 };
 use libloading::Library;
 use std::{
@@ -117,6 +117,10 @@ impl Device for Host {
         Ok(HostMemory { blocks })
     }
 
+    fn free(&self) -> Option<u64> {
+        None
+    }
+
     fn write(&mut self, memory: &mut HostMemory, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
         bytemuck::cast_slice_mut::<Block, u8>(&mut memory.blocks)[offset..][..bytes.len()].copy_from_slice(bytes);
         Ok(())
@@ -127,16 +131,20 @@ impl Device for Host {
         Ok(())
     }
 
-    fn record(&mut self, tape: &Tape, fixed: &HostMemory, passing: &HostMemory) -> Result<HostRecording, DeviceError> {
+    fn record(
+        &mut self,
+        tape: &Tape,
+        fixed: &HostMemory,
+        passing: &HostMemory,
+        given: Option<&HostMemory>,
+    ) -> Result<HostRecording, DeviceError> {
+        let [fixed, passing] = [fixed, passing].map(HostMemory::address);
+        let starts = Starts { fixed, passing, given: given.map_or(0, HostMemory::address) };
         let call = |launch: &Launch| Call {
             kernel: format!("host_{}", launch.kernel),
             grid: launch.grid.map(|blocks| blocks as c_int),
             threads: launch.threads as c_int,
-            arguments: launch
-                .arguments
-                .iter()
-                .map(|argument| words(argument, tape, fixed.address(), passing.address()))
-                .collect(),
+            arguments: launch.arguments.iter().map(|argument| words(argument, tape, starts)).collect(),
         };
         Ok(HostRecording(tape.launches.iter().map(call).collect()))
     }

@@ -16,6 +16,7 @@ mod gpu;
 mod host;
 mod nvrtc;
 mod pass;
+mod placement;
 mod program;
 mod sources;
 mod stages;
@@ -28,3 +29,4 @@ pub use engine::{CudaEngine, training_bytes};
 pub use gpu::{Gpu, Precision, check, free_bytes};
 #[cfg(feature = "host-kernels")]
 pub use host::{Arithmetic, Host, Order};
+pub use placement::{Content, Placed, Placement};

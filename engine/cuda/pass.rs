@@ -2,12 +2,14 @@
 
 use super::{
     geometry::THREADS,
+    placement::Placed,
     program::{Program, Recall},
     stages::{Backward, COUNTERS, Scene, Target},
     tape::{Place, Tape, Writer, arguments},
 };
 use crate::{
     loss::{Loss, LossKind},
+    operations::Size,
     optimizer::{FACTORS, Rule},
 };
 
@@ -18,6 +20,8 @@ pub(super) const FROZEN: u8 = 255;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mode {
     pub(super) images: usize,
+    /// The set of held images that the batch is made from; `None` where its values are written.
+    pub(super) held: Option<usize>,
     pub(super) kind: Kind,
 }
 
@@ -54,10 +58,12 @@ pub(super) struct Places {
     pub(super) squares: Place,
     pub(super) class_weights: Place,
     pub(super) offsets: Place,
+    /// What the bytes of held images become, 256 values for each channel.
+    pub(super) tables: Place,
 }
 
 impl Places {
-    pub(super) fn reserve(program: &mut Program) -> Self {
+    pub(super) fn reserve(program: &mut Program, channels: usize) -> Self {
         let (parameters, classes) = (program.parameters, program.lengths[program.output]);
         let fixed = &mut program.fixed;
         let mut floats = |count| fixed.reserve(count, size_of::<f32>());
@@ -70,6 +76,7 @@ impl Places {
             factors: floats(usize::from(FROZEN) * FACTORS),
             class_weights: floats(classes),
             offsets: floats(classes),
+            tables: floats(channels * 256),
             groups: fixed.reserve(parameters, 1),
             result: fixed.reserve(2, size_of::<f64>()),
             squares: fixed.reserve(1, size_of::<f64>()),
@@ -83,7 +90,7 @@ pub(super) struct Plan<'a> {
     pub(super) program: &'a Program,
     pub(super) places: Places,
     /// Of the images.
-    pub(super) channels: usize,
+    pub(super) input: Size,
     pub(super) rule: Rule,
     pub(super) loss: &'a Loss,
 }
@@ -104,10 +111,10 @@ impl Plan<'_> {
     /// Writes a tape.
     pub(super) fn write(&self, mode: Mode) -> Written {
         let mut writer = Writer::default();
-        let [images, targets] =
-            [self.program.lengths[0], self.classes()].map(|length| writer.held(mode.images * length));
+        let of_image = if mode.held.is_some() { size_of::<Placed>() / size_of::<f32>() } else { self.input.values() };
+        let [images, targets] = [of_image, self.classes()].map(|length| writer.held(mode.images * length));
         let mut pass = Pass { plan: self, images: mode.images, writer, values: Vec::new(), saved: Vec::new() };
-        let scores = pass.forward(images, mode.kind);
+        let scores = pass.forward(images, mode);
         if let Kind::Step { add, update, clips } = mode.kind {
             let of_scores = pass.loss(scores, targets);
             pass.backward(of_scores);
@@ -134,7 +141,7 @@ impl Pass<'_> {
         Scene { writer: &mut self.writer, images: self.images, training, step, counters }
     }
 
-    fn forward(&mut self, images: Place, kind: Kind) -> Place {
+    fn forward(&mut self, images: Place, Mode { kind, held, .. }: Mode) -> Place {
         let Program { steps, lengths, output, recall, places, .. } = self.plan.program;
         let training = kind != Kind::Scores;
         if let Some(recall) = recall.filter(|_| !training || steps.iter().any(|step| step.frozen)) {
@@ -147,9 +154,19 @@ impl Pass<'_> {
             let place = if value == *output { self.writer.held(count) } else { self.writer.buffer(count) };
             self.values.push(place);
         }
-        let channels = self.plan.channels;
-        let arguments = arguments![images, self.values[0], lengths[0] / channels, channels, self.images];
-        self.writer.for_each("interleave", self.images * lengths[0], arguments);
+        let (Size { height, width, channels }, count) = (self.plan.input, self.images * lengths[0]);
+        match held {
+            Some(_) => {
+                let tables = self.plan.places.tables;
+                let arguments =
+                    arguments![Place::Given, tables, images, self.values[0], channels, height, width, self.images];
+                self.writer.for_each("place_images", count, arguments);
+            }
+            None => {
+                let arguments = arguments![images, self.values[0], height * width, channels, self.images];
+                self.writer.for_each("interleave", count, arguments);
+            }
+        }
         for step in steps {
             let inputs: Vec<Place> = step.inputs.iter().map(|input| self.values[*input]).collect();
             let output = self.values[step.output];

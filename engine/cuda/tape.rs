@@ -12,6 +12,8 @@ pub(crate) enum Place {
     Fixed(usize),
     /// In a buffer of this tape.
     Passing(usize),
+    /// The beginning of a memory that is named when the tape is recorded.
+    Given,
 }
 
 impl Place {
@@ -19,7 +21,7 @@ impl Place {
     pub(crate) fn plus(self, values: usize) -> Self {
         match self {
             Self::Fixed(offset) => Self::Fixed(offset + values * size_of::<f32>()),
-            Self::Passing(_) => unreachable!("only fixed memory is cut by hand"),
+            Self::Passing(_) | Self::Given => unreachable!("only fixed memory is cut by hand"),
         }
     }
 }
@@ -192,18 +194,27 @@ impl Tape {
     pub(crate) fn offset(&self, place: Place) -> usize {
         match place {
             Place::Passing(buffer) => self.offsets[buffer],
-            Place::Fixed(_) => unreachable!("fixed memory is not a tape's"),
+            Place::Fixed(_) | Place::Given => unreachable!("other memory is not a tape's"),
         }
     }
 
-    /// The address of a place, for the addresses where the two memories begin.
-    pub(crate) fn address(&self, place: Option<Place>, fixed: u64, passing: u64) -> u64 {
+    /// The address of a place, for the addresses where the memories begin.
+    pub(crate) fn address(&self, place: Option<Place>, starts: Starts) -> u64 {
         match place {
             None => 0,
-            Some(Place::Fixed(offset)) => fixed + offset as u64,
-            Some(Place::Passing(buffer)) => passing + self.offsets[buffer] as u64,
+            Some(Place::Fixed(offset)) => starts.fixed + offset as u64,
+            Some(Place::Passing(buffer)) => starts.passing + self.offsets[buffer] as u64,
+            Some(Place::Given) => starts.given,
         }
     }
+}
+
+/// The addresses where the memories begin that a tape works over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Starts {
+    pub(crate) fixed: u64,
+    pub(crate) passing: u64,
+    pub(crate) given: u64,
 }
 
 #[cfg(test)]

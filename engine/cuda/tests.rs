@@ -1,6 +1,6 @@
 //! The engine for GPUs against the engine for CPUs: on kernels compiled for the host, and on a GPU where there is one.
 
-use super::{Arithmetic, CudaEngine, Device, Gpu, Host, Order, Precision};
+use super::{Arithmetic, Content, CudaEngine, Device, Gpu, Host, Order, Placed, Placement, Precision};
 use crate::{
     engine::{Engine, EngineError, StepOutcome, TrainStep},
     loss::{Loss, LossKind},
@@ -563,9 +563,69 @@ fn memory_is_forecast_to_the_byte() {
         let loss = entropy();
         for waiting in [0, 1] {
             let step = TrainStep { index: 0, learning_rate: 0.1, loss: &loss, clip: Some(1.0), waiting, update: true };
-            engine.train_step(&batch.images, &batch.targets, &step).expect("it runs");
+            engine.train_step(&batch.images[..], &batch.targets, &step).expect("it runs");
         }
-        engine.scores(&batch.images).expect("it runs");
+        engine.scores(&batch.images[..]).expect("it runs");
         assert_eq!(super::training_bytes(&layers, images), Some(engine.bytes()));
     }
+}
+
+/// Batches that are made on the device of bytes are those that the host would have made.
+#[test]
+fn held_images_are_moved_mirrored_and_mixed() {
+    let (layers, [channels, height, width]) = (smooth(), [3usize, 9, 8]);
+    let pixels: Vec<Vec<u8>> = (0..5usize)
+        .map(|image| (0..channels * height * width).map(|at| (at * 31 + image * 57) as u8).collect())
+        .collect();
+    let tables: Vec<[f32; 256]> =
+        (0..channels).map(|channel| std::array::from_fn(|byte| byte as f32 / 64.0 - channel as f32)).collect();
+    let own = |image, mirrored, down, right| Placement { image, mirrored, down, right };
+    let plain = Placed { own: own(4, 0, 0, 0), ..Placed::default() };
+    let batch = [
+        plain,
+        Placed { own: own(1, 1, -2, 3), ..plain },
+        Placed { own: own(0, 1, 0, 0), partner: own(2, 0, 1, -1), mixing: 1, share: 0.25, ..plain },
+        Placed { own: own(3, 0, 9, 0), partner: own(3, 1, 0, 0), mixing: 2, window: [2, 1, 7, 8], ..plain },
+    ];
+    let value = |from: Placement, channel: usize, y: usize, x: usize| {
+        let x = if from.mirrored == 1 { width - 1 - x } else { x };
+        let (y, x) = (y as i32 + from.down, x as i32 + from.right);
+        let inside = (0..height as i32).contains(&y) && (0..width as i32).contains(&x);
+        let at = (channel * height + y.max(0) as usize) * width + x.max(0) as usize;
+        tables[channel][if inside { usize::from(pixels[from.image as usize][at]) } else { 0 }]
+    };
+    let mut values = Vec::new();
+    for placed in &batch {
+        for at in 0..channels * height * width {
+            let (channel, y, x) = (at / (height * width), at / width % height, at % width);
+            let [one, other] = [placed.own, placed.partner].map(|from| value(from, channel, y, x));
+            let [top, left, bottom, right] = placed.window.map(|side| side as usize);
+            let inside = (top..bottom).contains(&y) && (left..right).contains(&x);
+            values.push(match placed.mixing {
+                1 => placed.share * one + (1.0 - placed.share) * other,
+                2 if inside => other,
+                _ => one,
+            });
+        }
+    }
+    if !Machine::EXACT.is_there() {
+        return;
+    }
+    let weights = lively(&layers);
+    let host = Host::new(Arithmetic::Exact, Order::Ascending).expect("it is there");
+    let mut engine = CudaEngine::new(host, &layers, |name| find(&weights, name), PLAIN, 7).expect("it fits");
+    let images = || pixels.iter().map(|image| std::borrow::Cow::Borrowed(&image[..]));
+    engine.hold(7, images(), &tables).expect("it fits");
+    let placed = Content::Placed(7, &batch);
+    assert_eq!(engine.scores(placed).expect("it runs"), engine.scores(&values[..]).expect("it runs"));
+    let (loss, targets) = (entropy(), vec![0.2; 4 * 5]);
+    let step = TrainStep { index: 0, learning_rate: 0.0, loss: &loss, clip: None, waiting: 0, update: true };
+    let outcomes = [placed, Content::Values(&values)].map(|images| engine.train_step(images, &targets, &step));
+    assert_eq!(outcomes[0].as_ref().expect("it runs"), outcomes[1].as_ref().expect("it runs"));
+    let [beyond, of_none] = [(7, 5), (8, 0)].map(|(set, image)| {
+        let placed = [Placed { own: own(image, 0, 0, 0), ..Placed::default() }];
+        engine.scores(Content::Placed(set, &placed)).expect_err("it is not held").0
+    });
+    assert!(beyond.contains("set 7 of 5") && of_none.contains("set 8 of 0"), "{beyond}, {of_none}");
+    assert!(engine.hold(1, images(), &tables[..2]).is_err_and(|error| error.0.contains("wanted 3 tables")));
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use nasgen_modules::randomness::Stream;
 use rayon::prelude::*;
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 /// How training images are varied from epoch to epoch.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,7 @@ impl Default for Augmentation {
 /// Some images and their labels, ready for a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// Normalised values, in the order of `shape`.
+    /// Normalised values, in the order of `shape`; empty if the executor makes them from `placed`.
     pub images: Vec<f32>,
     /// One class number per image.
     pub labels: Vec<u32>,
@@ -38,10 +38,66 @@ pub struct Batch {
     pub partners: Vec<(u32, f32)>,
     /// Images, channels, height, width.
     pub shape: [usize; 4],
+    /// What an executor that holds the images needs instead of their values.
+    pub placed: Option<(Part, Vec<Placed>)>,
 }
 
-/// The images at `indices`, augmented. What happens to an image is a function of `seed`, `epoch`
-/// and its index alone, not of the batch it is in. The policy comes first, then shifting, then mirroring,
+/// A part of the data that an executor may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is learnt from.
+    Training,
+    /// What is only measured.
+    Validation,
+}
+
+/// An image, moved and mirrored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// Its number.
+    pub image: usize,
+    /// Whether left and right are exchanged.
+    pub mirrored: bool,
+    /// By how much the window is moved (down, right); what it then uncovers is black.
+    pub moved: (isize, isize),
+}
+
+/// An image of a batch, which may be mixed with another.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Placed {
+    /// The image itself.
+    pub own: Placement,
+    /// What it is mixed with.
+    pub mixed: Option<Mixed>,
+}
+
+/// How an image is mixed with another one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mixed {
+    /// The other one.
+    pub partner: Placement,
+    /// Of the image itself.
+    pub share: f32,
+    /// First row, first column, end row, end column of what is the partner's; none mixes all pixels.
+    pub window: Option<[usize; 4]>,
+}
+
+/// Which images are in the batch of those at `indices`, and how they are varied but for the policy's steps. What happens
+/// to an image is a function of `seed`, `epoch` and its index alone, not of the batch it is in.
+pub fn placements(
+    images: &Images,
+    indices: &[usize],
+    augmentation: &Augmentation,
+    seed: u64,
+    epoch: u64,
+) -> Vec<Placed> {
+    let stream = Stream::new(seed, "augmentation");
+    let placement = |index: usize| Placement::draw(augmentation, &stream, epoch, index);
+    let mixed = |index: usize| Mixed::draw(&augmentation.policy, images, (seed, epoch, index), placement);
+    indices.iter().map(|index| Placed { own: placement(*index), mixed: mixed(*index) }).collect()
+}
+
+/// The images at `indices`, augmented: see [`placements`]. The policy comes first, then shifting, then mirroring,
 /// then mixing with another image, which is augmented too.
 ///
 /// # Panics
@@ -55,54 +111,44 @@ pub fn training_batch(
     seed: u64,
     epoch: u64,
 ) -> Batch {
-    let stream = Stream::new(seed, "augmentation");
-    let mixes: Vec<Option<Mix>> =
-        indices.iter().map(|index| Mix::draw(&augmentation.policy, images, seed, epoch, *index)).collect();
-    let augmented = |index: usize, pixels: &[u8]| {
-        let mut pixels = pixels.to_vec();
+    let placed = placements(images, indices, augmentation, seed, epoch);
+    let policy = &augmentation.policy;
+    if policy.steps.is_empty() {
+        return batch(images, &placed, normalisation, |index| images.image(index));
+    }
+    batch(images, &placed, normalisation, |index| {
+        let mut pixels = images.image(index).into_owned();
         let Images { channels, height, width, .. } = *images;
         let mut canvas = Canvas { channels, height, width, pixels: &mut pixels };
-        augmentation.policy.apply(&mut canvas, &mut Draws::new(seed, "policy", epoch, index));
-        pixels
-    };
-    let prepare = |position: usize, to: &mut [f32], tables: &[[f32; 256]]| {
-        let write = |index: usize, to: &mut [f32]| {
-            let variation = Variation::draw(augmentation, &stream, epoch, index);
-            match augmentation.policy.steps.is_empty() {
-                true => place_image(images, &images.image(index), to, tables, variation),
-                false => place_image(images, &augmented(index, &images.image(index)), to, tables, variation),
-            }
-        };
-        write(indices[position], to);
-        if let Some(mix) = &mixes[position] {
-            let mut partner = vec![0.0; to.len()];
-            write(mix.partner, &mut partner);
-            mix.apply(to, &partner, images.height, images.width);
-        }
-    };
-    let mut batch = batch(images, indices, normalisation, prepare);
-    if mixes.iter().any(Option::is_some) {
-        let partner = |mix: &Option<Mix>| mix.as_ref().map_or((0, 1.0), |mix| (images.labels[mix.partner], mix.share));
-        batch.partners = mixes.iter().map(partner).collect();
+        policy.apply(&mut canvas, &mut Draws::new(seed, "policy", epoch, index));
+        Cow::Owned(pixels)
+    })
+}
+
+/// A batch that an executor makes itself, which holds these images.
+pub fn placed_batch(images: &Images, part: Part, placed: Vec<Placed>) -> Batch {
+    Batch { images: Vec::new(), placed: Some((part, placed.clone())), ..described(images, &placed) }
+}
+
+impl Placed {
+    /// Each of the images in `range` as it is.
+    pub fn all(range: Range<usize>) -> Vec<Self> {
+        let own = |image| Placement { image, ..Placement::default() };
+        range.map(|image| Self { own: own(image), mixed: None }).collect()
     }
-    batch
 }
 
-/// How an image is mixed with another one.
-struct Mix {
-    partner: usize,
-    /// Of the image itself.
-    share: f32,
-    /// First row, first column, end row, end column of what is the partner's; none mixes all pixels.
-    window: Option<[usize; 4]>,
-}
-
-impl Mix {
-    fn draw(policy: &Policy, images: &Images, seed: u64, epoch: u64, index: usize) -> Option<Self> {
+impl Mixed {
+    fn draw(
+        policy: &Policy,
+        images: &Images,
+        (seed, epoch, index): (u64, u64, usize),
+        placement: impl Fn(usize) -> Placement,
+    ) -> Option<Self> {
         let mut draws = Draws::new(seed, "mix", epoch, index);
         let cut = policy.cutmix.filter(|_| policy.mixup.is_none() || draws.chance(0.5));
         let alpha = cut.or(policy.mixup)?;
-        let (share, partner) = (draws.beta(alpha), draws.below(images.len()));
+        let (share, partner) = (draws.beta(alpha), placement(draws.below(images.len())));
         if cut.is_none() {
             return Some(Self { partner, share: share as f32, window: None });
         }
@@ -136,7 +182,7 @@ impl Mix {
 ///
 /// If there is no image at one of `indices`, or `normalisation` is for fewer channels.
 pub fn evaluation_batch(images: &Images, indices: Range<usize>, normalisation: &Normalisation) -> Batch {
-    varied_batch(images, indices, normalisation, Variation::default())
+    batch(images, &Placed::all(indices), normalisation, |index| images.image(index))
 }
 
 /// The same, left and right exchanged.
@@ -145,63 +191,79 @@ pub fn evaluation_batch(images: &Images, indices: Range<usize>, normalisation: &
 ///
 /// As [`evaluation_batch`].
 pub fn mirrored_batch(images: &Images, indices: Range<usize>, normalisation: &Normalisation) -> Batch {
-    varied_batch(images, indices, normalisation, Variation { mirrored: true, ..Variation::default() })
+    let mut placed = Placed::all(indices);
+    placed.iter_mut().for_each(|placed| placed.own.mirrored = true);
+    batch(images, &placed, normalisation, |index| images.image(index))
 }
 
-fn varied_batch(images: &Images, indices: Range<usize>, normalisation: &Normalisation, variation: Variation) -> Batch {
-    let indices: Vec<usize> = indices.collect();
-    batch(images, &indices, normalisation, |position, to, tables| {
-        place_image(images, &images.image(indices[position]), to, tables, variation);
-    })
-}
-
-/// What is done to one image.
-#[derive(Clone, Copy, Debug, Default)]
-struct Variation {
-    mirrored: bool,
-    /// By how much the window is moved (down, right); what it then uncovers is black.
-    moved: (isize, isize),
-}
-
-impl Variation {
-    fn draw(augmentation: &Augmentation, stream: &Stream, epoch: u64, index: usize) -> Self {
-        let (index, padding) = (index as u64, augmentation.crop_padding);
+impl Placement {
+    fn draw(augmentation: &Augmentation, stream: &Stream, epoch: u64, image: usize) -> Self {
+        let (index, padding) = (image as u64, augmentation.crop_padding);
         let [flip, down, right, _] =
             stream.words([index as u32, (index >> 32) as u32, epoch as u32, (epoch >> 32) as u32]);
         // Without rejection: uneven by less than one in 2^32 / choices.
         let offset = |word| ((u64::from(word) * (2 * padding as u64 + 1)) >> 32) as isize - padding as isize;
-        Self { mirrored: augmentation.flip && flip >> 31 == 1, moved: (offset(down), offset(right)) }
+        Self { image, mirrored: augmentation.flip && flip >> 31 == 1, moved: (offset(down), offset(right)) }
     }
 }
 
-/// A batch whose images `prepare` writes, each by its position and with the tables of the channels.
-fn batch(
+impl Batch {
+    /// The same batch with its values, where the executor would have made them of `images`.
+    #[must_use]
+    pub fn with_values(self, images: &Images, normalisation: &Normalisation) -> Self {
+        match &self.placed {
+            None => self,
+            Some((_, placed)) => batch(images, placed, normalisation, |index| images.image(index)),
+        }
+    }
+}
+
+/// A batch without its values.
+fn described(images: &Images, placed: &[Placed]) -> Batch {
+    let labels = placed.iter().map(|placed| images.labels[placed.own.image]).collect();
+    let partner =
+        |placed: &Placed| placed.mixed.map_or((0, 1.0), |mixed| (images.labels[mixed.partner.image], mixed.share));
+    let is_mixed = placed.iter().any(|placed| placed.mixed.is_some());
+    let partners = if is_mixed { placed.iter().map(partner).collect() } else { Vec::new() };
+    let shape = [placed.len(), images.channels, images.height, images.width];
+    Batch { images: Vec::new(), labels, partners, shape, placed: None }
+}
+
+/// A batch of images whose `pixels` are given.
+fn batch<'i>(
     images: &Images,
-    indices: &[usize],
+    placed: &[Placed],
     normalisation: &Normalisation,
-    prepare: impl Fn(usize, &mut [f32], &[[f32; 256]]) + Sync,
+    pixels: impl Fn(usize) -> Cow<'i, [u8]> + Sync,
 ) -> Batch {
-    let tables: Vec<[f32; 256]> = (0..images.channels).map(|channel| normalisation.table(channel)).collect();
-    let shape = [indices.len(), images.channels, images.height, images.width];
-    let mut values = vec![0.0; shape.iter().product()];
-    let places = values.par_chunks_exact_mut(images.image_len()).enumerate();
-    places.for_each(|(position, to)| prepare(position, to, &tables));
-    let labels = indices.iter().map(|index| images.labels[*index]).collect();
-    Batch { images: values, labels, partners: Vec::new(), shape }
+    let tables = normalisation.tables(images.channels);
+    let mut values = vec![0.0; placed.len() * images.image_len()];
+    let write = |placement: Placement, to: &mut [f32]| {
+        place_image(images, &pixels(placement.image), to, &tables, placement);
+    };
+    values.par_chunks_exact_mut(images.image_len()).zip(placed).for_each(|(to, placed)| {
+        write(placed.own, to);
+        if let Some(mixed) = placed.mixed {
+            let mut partner = vec![0.0; to.len()];
+            write(mixed.partner, &mut partner);
+            mixed.apply(to, &partner, images.height, images.width);
+        }
+    });
+    Batch { images: values, ..described(images, placed) }
 }
 
 /// Writes one image, plane by plane.
-fn place_image(images: &Images, pixels: &[u8], to: &mut [f32], tables: &[[f32; 256]], variation: Variation) {
+fn place_image(images: &Images, pixels: &[u8], to: &mut [f32], tables: &[[f32; 256]], placement: Placement) {
     let plane = images.height * images.width;
     for ((from, to), table) in pixels.chunks_exact(plane).zip(to.chunks_exact_mut(plane)).zip(tables) {
-        place(from, to, images.width, table, variation);
+        place(from, to, images.width, table, placement);
     }
 }
 
 /// Writes one plane of an image, line by line.
-fn place(from: &[u8], to: &mut [f32], width: usize, table: &[f32; 256], variation: Variation) {
+fn place(from: &[u8], to: &mut [f32], width: usize, table: &[f32; 256], placement: Placement) {
     let height = from.len() / width;
-    let (down, right) = variation.moved;
+    let (down, right) = placement.moved;
     // Black columns at both sides; one of the two is 0, and as many are cut off at the other side.
     let before = width.min(right.min(0).unsigned_abs());
     let after = width.min(right.max(0).unsigned_abs());
@@ -213,7 +275,7 @@ fn place(from: &[u8], to: &mut [f32], width: usize, table: &[f32; 256], variatio
         row[..before].fill(table[0]);
         row[width - after..].fill(table[0]);
         look_up(&from[line * width..][after..width - before], &mut row[before..width - after], table);
-        if variation.mirrored {
+        if placement.mirrored {
             row.reverse();
         }
     }
@@ -263,14 +325,14 @@ mod tests {
     }
 
     /// The window at (down, right) of the image with `padding` black pixels around, in plain words.
-    fn expected(images: &Images, index: usize, variation: Variation) -> Vec<u8> {
+    fn expected(images: &Images, index: usize, placement: Placement) -> Vec<u8> {
         let (height, width) = (images.height as isize, images.width as isize);
         let mut pixels = Vec::new();
         for plane in images.image(index).chunks(20) {
             for y in 0..height {
                 for x in 0..width {
-                    let x = if variation.mirrored { width - 1 - x } else { x };
-                    let (y, x) = (y + variation.moved.0, x + variation.moved.1);
+                    let x = if placement.mirrored { width - 1 - x } else { x };
+                    let (y, x) = (y + placement.moved.0, x + placement.moved.1);
                     let inside = (0..height).contains(&y) && (0..width).contains(&x);
                     pixels.push(if inside { plane[(y * width + x) as usize] } else { 0 });
                 }
@@ -286,8 +348,8 @@ mod tests {
             let augmentation = Augmentation { flip: true, crop_padding: padding, policy: Policy::default() };
             for index in 0..60 {
                 let batch = training_batch(&images, &[index], &plain(2), &augmentation, 3, 8);
-                let variation = Variation::draw(&augmentation, &stream, 8, index);
-                assert_eq!(rounded(&batch), expected(&images, index, variation), "{variation:?}");
+                let placement = Placement::draw(&augmentation, &stream, 8, index);
+                assert_eq!(rounded(&batch), expected(&images, index, placement), "{placement:?}");
             }
         }
     }
@@ -318,10 +380,10 @@ mod tests {
     #[test]
     fn every_shift_is_about_equally_frequent_and_half_are_mirrored() {
         let stream = Stream::new(0, "augmentation");
-        let drawn: Vec<Variation> =
-            (0..9000).map(|index| Variation::draw(&Augmentation::default(), &stream, 0, index)).collect();
+        let drawn: Vec<Placement> =
+            (0..9000).map(|index| Placement::draw(&Augmentation::default(), &stream, 0, index)).collect();
         for shift in -4..=4 {
-            let count = |of: fn(&Variation) -> isize| drawn.iter().filter(|drawn| of(drawn) == shift).count();
+            let count = |of: fn(&Placement) -> isize| drawn.iter().filter(|drawn| of(drawn) == shift).count();
             for count in [count(|drawn| drawn.moved.0), count(|drawn| drawn.moved.1)] {
                 assert!((900..1100).contains(&count), "{shift}: {count}");
             }

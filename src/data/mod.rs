@@ -34,7 +34,10 @@ mod synthetic;
 mod tally;
 
 pub use ahead::ahead;
-pub use batch::{Augmentation, Batch, evaluation_batch, mirrored_batch, training_batch};
+pub use batch::{
+    Augmentation, Batch, Mixed, Part, Placed, Placement, evaluation_batch, mirrored_batch, placed_batch, placements,
+    training_batch,
+};
 pub use download::{DownloadError, Published, RemoteFile, Transfer};
 pub use error::DataError;
 pub use format::{Fit, ImageFormat, UnknownFit};

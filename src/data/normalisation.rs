@@ -30,6 +30,11 @@ impl Normalisation {
         Self { mean, deviation }
     }
 
+    /// What each pixel value becomes, for each of `channels`.
+    pub fn tables(&self, channels: usize) -> Vec<[f32; 256]> {
+        (0..channels).map(|channel| self.table(channel)).collect()
+    }
+
     /// What each pixel value of `channel` becomes.
     pub(super) fn table(&self, channel: usize) -> [f32; 256] {
         let (mean, deviation) = (self.mean[channel], self.deviation[channel]);

@@ -1,8 +1,8 @@
 //! The range test of learning rates (Smith 2017): the rate rises from step to step until the loss explodes.
 
-use super::{Executor, Objective, Step, TrainError, TrainingData, job::augmentation, steps_per_epoch};
+use super::{Executor, Objective, Step, Supply, TrainError, TrainingData, job::augmentation, steps_per_epoch};
 use crate::{
-    data::{ahead, permutation, training_batch},
+    data::{ahead, permutation},
     spec::TrainSettings,
 };
 
@@ -92,12 +92,13 @@ pub fn range_test(
     let objective = Objective::of(settings, &data.train.class_counts(data.classes));
     let augmentation = augmentation(settings);
     let per_epoch = steps_per_epoch(data.train.len(), settings.batch);
+    let supply = Supply::of(executor, data, &augmentation);
     let make = |batch: usize| {
         let epoch = (batch / per_epoch + 1) as u64;
         let order = permutation(data.train.len(), settings.seed, epoch);
         let first = batch % per_epoch * settings.batch;
         let indices = &order[first..(first + settings.batch).min(order.len())];
-        training_batch(data.train, indices, &data.normalisation, &augmentation, settings.seed, epoch)
+        supply.training(data, indices, &augmentation, settings.seed, epoch)
     };
     let mut test = RangeTest::default();
     let result = ahead(0..RATE_STEPS * settings.accumulate, make, |next| {

@@ -14,6 +14,7 @@ mod run_config;
 mod run_folder;
 mod schedule;
 mod session;
+mod supply;
 
 pub use checkpoint::{Best, Checkpoint, Progress};
 pub use description::Description;
@@ -27,9 +28,10 @@ pub use run_config::{Origin, RunConfig, with_epochs};
 pub use run_folder::{RunFolder, RunFolderError};
 pub use schedule::{Plateau, Schedule, steps_per_epoch};
 pub use session::train;
+pub use supply::Supply;
 
 use crate::{
-    data::Batch,
+    data::{Batch, Images, Normalisation, Part},
     spec::{Optimizer, TrainSettings},
     weights::Weights,
 };
@@ -51,6 +53,13 @@ pub trait Executor: Send {
     /// # Errors
     /// When the device fails or has no room.
     fn scores(&mut self, batch: &Batch) -> Result<Vec<f32>, ExecutorError>;
+
+    /// Takes the images of a part to where it computes, so that batches of them need no values
+    /// ([`Batch::placed`]). `false` where it does not do that, or has no room.
+    fn hold(&mut self, part: Part, images: &Images, normalisation: &Normalisation) -> bool {
+        let _ = (part, images, normalisation);
+        false
+    }
 
     /// Parameters and running statistics as they are now.
     ///

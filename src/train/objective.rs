@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn targets_are_smooth_and_labels_checked() {
-        let batch = Batch { images: vec![0.0; 2], labels: vec![2, 0], partners: Vec::new(), shape: [2, 1, 1, 1] };
+        let batch =
+            Batch { images: vec![0.0; 2], labels: vec![2, 0], partners: Vec::new(), shape: [2, 1, 1, 1], placed: None };
         let targets = Objective::cross_entropy(4, 0.2).targets(&batch).unwrap();
         let expected = [0.05, 0.05, 0.85, 0.05, 0.85, 0.05, 0.05, 0.05];
         assert!(targets.iter().zip(expected).all(|(target, expected)| (target - expected).abs() < 1e-6));

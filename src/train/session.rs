@@ -3,13 +3,13 @@
 use super::journal::Journal;
 use super::{
     Best, Checkpoint, Divergence, EpochReport, Executor, Freezing, Job, Objective, Observer, Problem, Progress,
-    Schedule, State, Step, StepReport, StepResult, Summary, TrainError,
+    Schedule, State, Step, StepReport, StepResult, Summary, Supply, TrainError,
     job::{augmentation, images_per_epoch},
     ranking::{goodness, is_better},
     steps_per_epoch,
 };
 use crate::{
-    data::{Augmentation, Batch, ahead, balanced_order, evaluation_batch, permutation, training_batch},
+    data::{Augmentation, Batch, Part, ahead, balanced_order, permutation},
     evaluation::Metrics,
     spec::{Balance, TrainSettings},
     weights::Weights,
@@ -53,6 +53,7 @@ struct Session<'a> {
     schedule: Schedule,
     objective: Objective,
     augmentation: Augmentation,
+    supply: Supply,
     progress: Progress,
     /// The running average of the weights, if one is kept and a step was taken.
     average: Option<Weights>,
@@ -84,12 +85,14 @@ impl<'a> Session<'a> {
         let (before, stepping) = job.folder.time_spent(images_per_epoch(job))?;
         let time = Spent { before, stepping, began: Instant::now() };
         let counts = job.data.train.class_counts(job.data.classes);
+        let augmentation = augmentation(job.settings);
         let mut session = Self {
             job,
             journal: Journal::new(job),
             schedule: Schedule::of(job.settings, steps_per_epoch(job.data.train.len(), job.settings.batch)),
             objective: Objective::of(job.settings, &counts),
-            augmentation: augmentation(job.settings),
+            supply: Supply::of(executor, job.data, &augmentation),
+            augmentation,
             progress,
             average: from.and_then(|checkpoint| checkpoint.average.clone()),
             time,
@@ -132,11 +135,11 @@ impl<'a> Session<'a> {
             _ => permutation(data.train.len(), settings.seed, epoch as u64),
         };
         let rate = |seen: usize| (seen - (done * settings.batch).min(images)) as f64 / began.elapsed().as_secs_f64();
-        let augmentation = self.augmentation.clone();
+        let (augmentation, supply) = (self.augmentation.clone(), self.supply);
         let chunks: Vec<&[usize]> = order.chunks(settings.batch).take(steps).collect();
         let make = |step: usize| {
             let (seed, epoch) = (settings.seed, epoch as u64);
-            training_batch(data.train, chunks[step], &data.normalisation, &augmentation, seed, epoch)
+            supply.training(data, chunks[step], &augmentation, seed, epoch)
         };
         ahead(done..steps, make, |next| {
             while let Some(batch) = next() {
@@ -296,6 +299,13 @@ impl<'a> Session<'a> {
     }
 
     fn diverged(&self, problem: Problem, epoch: usize, step: usize, batch: Batch) -> TrainError {
+        let data = self.job.data;
+        let images = match batch.placed {
+            Some((Part::Validation, _)) => data.validation,
+            _ => data.train,
+        };
+        // Others look at it, who hold no images.
+        let batch = batch.with_values(images, &data.normalisation);
         TrainError::Diverged(Box::new(Divergence {
             problem,
             epoch,
@@ -350,7 +360,7 @@ impl<'a> Session<'a> {
     fn validation_batch(&self, start: usize) -> Batch {
         let Job { data, settings, .. } = *self.job;
         let end = (start + settings.batch).min(data.validation.len());
-        evaluation_batch(data.validation, start..end, &data.normalisation)
+        self.supply.evaluation(data, start..end)
     }
 
     fn summary(&self) -> Summary {

@@ -66,7 +66,6 @@ INLINE void depthwise_data(const float* of_output, const float* weights, float* 
 template <int SIDE>
 INLINE void depthwise_weights(const float* input, const float* of_output, float* of_weights, float* partials,
                               int* counters, int lanes, const Geometry& g) {
-    SHARED float meeting[THREADS];
     const int taps = g.kernel_height * g.kernel_width, channels = g.in_channels;
     const int lane = threadIdx.x % lanes, runner = threadIdx.x / lanes, runners = THREADS / lanes;
     const int channel = blockIdx.x * lanes + lane;
@@ -91,14 +90,9 @@ INLINE void depthwise_weights(const float* input, const float* of_output, float*
         }
 #pragma unroll
         for (int i = 0; i < TOGETHER; i++) {
-            __syncthreads();
-            meeting[threadIdx.x] = sums[i];
-            for (int half = runners / 2; half > 0; half /= 2) {
-                __syncthreads();
-                if (runner < half) meeting[threadIdx.x] += meeting[threadIdx.x + half * lanes];
-            }
+            const float sum = met(sums[i], lanes);
             if (runner == 0 && channel < channels)
-                partials[((long long)blockIdx.y * taps + from + i) * channels + channel] = meeting[threadIdx.x];
+                partials[((long long)blockIdx.y * taps + from + i) * channels + channel] = sum;
         }
     }
     if (!is_last(&counters[blockIdx.x], gridDim.y)) return;

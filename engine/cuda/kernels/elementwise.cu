@@ -9,12 +9,6 @@ KERNEL(interleave)(const float* from, float* to, int pixels, int channels, int i
 }
 EXPORT(interleave)
 
-KERNEL(fill)(float* to, float value, int count) {
-    const int number = thread_number();
-    if (number < count) to[number] = value;
-}
-EXPORT(fill)
-
 // Takes over or adds values, dropped image by image.
 KERNEL(give)(const float* from, float* to, int add, Chance chance, const unsigned* step, int values, int images) {
     const int number = thread_number();
@@ -86,7 +80,6 @@ EXPORT(scale)
 
 // The gradient of the gate: a block for some channels of an image.
 KERNEL(scale_gradient)(const float* of_output, const float* image, float* of_gate, int add, int pixels, int channels, int lanes) {
-    SHARED float meeting[THREADS];
     const int lane = threadIdx.x % lanes, runner = threadIdx.x / lanes, runners = THREADS / lanes;
     const int channel = blockIdx.x * lanes + lane, number = blockIdx.y;
     float sum = 0;
@@ -94,14 +87,10 @@ KERNEL(scale_gradient)(const float* of_output, const float* image, float* of_gat
         const long long place = ((long long)number * pixels + pixel) * channels + channel;
         sum += of_output[place] * image[place];
     }
-    meeting[threadIdx.x] = sum;
-    for (int half = runners / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (runner < half) meeting[threadIdx.x] += meeting[threadIdx.x + half * lanes];
-    }
+    sum = met(sum, lanes);
     if (runner > 0 || channel >= channels) return;
     float* to = of_gate + number * channels + channel;
-    *to = add ? *to + meeting[threadIdx.x] : meeting[threadIdx.x];
+    *to = add ? *to + sum : sum;
 }
 EXPORT(scale_gradient)
 
@@ -121,19 +110,14 @@ EXPORT(channel_convolve)
 
 // The gradient of its weights: a block for each tap.
 KERNEL(channel_convolve_weights)(const float* input, const float* of_output, float* of_weights, int kernel, int channels, int images) {
-    SHARED float meeting[THREADS];
     const int distance = int(blockIdx.x) - kernel / 2;
     float sum = 0;
     for (int number = threadIdx.x; number < images * channels; number += THREADS) {
         const int seen = number % channels + distance;
         if (seen >= 0 && seen < channels) sum += of_output[number] * input[number + distance];
     }
-    meeting[threadIdx.x] = sum;
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half) meeting[threadIdx.x] += meeting[threadIdx.x + half];
-    }
-    if (threadIdx.x == 0) of_weights[blockIdx.x] = meeting[0];
+    sum = met(sum, 1);
+    if (threadIdx.x == 0) of_weights[blockIdx.x] = sum;
 }
 EXPORT(channel_convolve_weights)
 

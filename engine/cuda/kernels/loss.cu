@@ -51,36 +51,23 @@ INLINE double categorical(const float* scores, const float* target, const float*
 // Mean loss and number of right answers go to `result`. `weights` and `offsets` have one value for each class, or are
 // null.
 KERNEL(loss)(const float* scores, const float* targets, const float* weights, const float* offsets, float* gradient, double* result, int kind, float gamma, int classes, int images) {
-    SHARED double losses[THREADS], divisors[THREADS];
-    SHARED int corrects[THREADS];
-    auto together = [&](double* values) {
-        for (int half = THREADS / 2; half > 0; half /= 2) {
-            __syncthreads();
-            if (threadIdx.x < half) values[threadIdx.x] += values[threadIdx.x + half];
-        }
-        __syncthreads();
-    };
-    divisors[threadIdx.x] = 0;
+    double divisor = 0, loss = 0;
+    int correct = 0;
     for (int image = threadIdx.x; image < images; image += THREADS) {
         const float* target = targets + (long long)image * classes;
         const double counts = kind == BINARY ? classes : weights ? weights[first_largest(target, classes)] : 1.0;
-        divisors[threadIdx.x] += counts;
+        divisor += counts;
     }
-    together(divisors);
-    const double divisor = divisors[0];
-    losses[threadIdx.x] = 0, corrects[threadIdx.x] = 0;
+    divisor = met(divisor, 1);
     for (int image = threadIdx.x; image < images; image += THREADS) {
         const long long first = (long long)image * classes;
         const float *row = scores + first, *target = targets + first;
-        corrects[threadIdx.x] += first_largest(row, classes) == first_largest(target, classes);
-        losses[threadIdx.x] += kind == BINARY
+        correct += first_largest(row, classes) == first_largest(target, classes);
+        loss += kind == BINARY
             ? binary(row, target, weights, gradient + first, classes, divisor)
             : categorical(row, target, weights, offsets, gradient + first, classes, gamma, divisor);
     }
-    together(losses);
-    if (threadIdx.x > 0) return;
-    int correct = 0;
-    for (int i = 0; i < THREADS; i++) correct += corrects[i];
-    result[0] = losses[0] / divisor, result[1] = correct;
+    loss = met(loss, 1), correct = met(correct, 1);
+    if (threadIdx.x == 0) result[0] = loss / divisor, result[1] = correct;
 }
 EXPORT(loss)

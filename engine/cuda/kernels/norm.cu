@@ -1,40 +1,10 @@
 // Batch normalisation. Sums over pixels are cut into parts, one block each, for `lanes` channels (a power of two up to
 // 32); the last block for its channels joins them, always in the same order.
 
-// Sums of two values over all runners of a block that have the same lane; the first runner has them.
-INLINE void meet(float* one, float* other, int lanes) {
-    SHARED float ones[THREADS], others[THREADS];
-    __syncthreads();
-    ones[threadIdx.x] = *one, others[threadIdx.x] = *other;
-    for (int half = THREADS / lanes / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x / lanes < half) {
-            ones[threadIdx.x] += ones[threadIdx.x + half * lanes];
-            others[threadIdx.x] += others[threadIdx.x + half * lanes];
-        }
-    }
-    __syncthreads();
-    *one = ones[threadIdx.x], *other = others[threadIdx.x];
-}
-
-// Mean and sum of squared distances from it, of a number of values (Chan et al. 1983).
-struct Moments {
-    double count, mean, squares;
-};
-
-INLINE Moments joined(const Moments& one, const Moments& other) {
-    const double count = one.count + other.count;
-    if (other.count == 0 || one.count == 0) return one.count == 0 ? other : one;
-    const double distance = other.mean - one.mean;
-    return {count, one.mean + distance * other.count / count,
-            one.squares + other.squares + distance * distance * one.count * other.count / count};
-}
-
 // Per channel in `lines`: scale and shift that give the value before the activation; the mean; 1 / deviation.
 KERNEL(norm_measure)(const float* input, const float* weight, const float* bias, float* running_mean, float* running_var,
                      float* lines, float* partials, int* counters, int pixels, int channels, int lanes, float epsilon,
                      float momentum) {
-    SHARED double meeting[3][THREADS];
     const int lane = threadIdx.x % lanes, runner = threadIdx.x / lanes, runners = THREADS / lanes;
     const int channel = blockIdx.x * lanes + lane, share = (pixels + gridDim.y - 1) / gridDim.y;
     const int first = blockIdx.y * share, last = min(pixels, first + share);
@@ -46,7 +16,7 @@ KERNEL(norm_measure)(const float* input, const float* weight, const float* bias,
         const float value = input[(long long)pixel * channels + channel] - origin;
         sum += value, squares += value * value;
     }
-    meet(&sum, &squares, lanes);
+    sum = met(sum, lanes), squares = met(squares, lanes);
     const int count = max(0, last - first);
     if (runner == 0 && works && count > 0) {
         const float offset = sum / count;
@@ -54,28 +24,29 @@ KERNEL(norm_measure)(const float* input, const float* weight, const float* bias,
         partials[2 * (blockIdx.y * channels + channel) + 1] = squares - sum * offset;
     }
     if (!is_last(&counters[blockIdx.x], gridDim.y)) return;
-    Moments moments = {0, 0, 0};
-    for (int part = runner; works && part < gridDim.y; part += runners) {
-        const int begin = part * share, end = min(pixels, begin + share);
-        if (begin >= end) break;
-        const float* found = &partials[2 * (part * channels + channel)];
-        moments = joined(moments, {double(end - begin), fresh(found), fresh(found + 1)});
-    }
-    meeting[0][threadIdx.x] = moments.count, meeting[1][threadIdx.x] = moments.mean;
-    meeting[2][threadIdx.x] = moments.squares;
-    __syncthreads();
+    // The mean of all first, then the squared distances from it (Chan et al. 1983).
+    auto of_parts = [&](auto work) {
+        double total = 0;
+        for (int part = runner; works && part < gridDim.y; part += runners) {
+            const int begin = part * share, end = min(pixels, begin + share);
+            if (begin >= end) break;
+            const float* found = &partials[2 * (part * channels + channel)];
+            total += work(double(end - begin), double(fresh(found)), double(fresh(found + 1)));
+        }
+        return met(total, lanes);
+    };
+    const double mean = of_parts([](double count, double mean, double) { return count * mean; }) / pixels;
+    const double distances = of_parts([&](double count, double own, double squares) {
+        return squares + count * (own - mean) * (own - mean);
+    });
     if (runner > 0 || !works) return;
-    for (int other = 1; other < runners; other++) {
-        const int at = threadIdx.x + other * lanes;
-        moments = joined(moments, {meeting[0][at], meeting[1][at], meeting[2][at]});
-    }
-    const double variance = fmax(moments.squares / pixels, 0.0), inverse = 1.0 / sqrt(variance + epsilon);
+    const double variance = fmax(distances / pixels, 0.0), inverse = 1.0 / sqrt(variance + epsilon);
     const float scale = weight[channel] * float(inverse);
     lines[channel] = scale;
-    lines[channels + channel] = bias[channel] - float(moments.mean) * scale;
-    lines[2 * channels + channel] = moments.mean;
+    lines[channels + channel] = bias[channel] - float(mean) * scale;
+    lines[2 * channels + channel] = mean;
     lines[3 * channels + channel] = inverse;
-    running_mean[channel] = running_mean[channel] * (1.0 - momentum) + moments.mean * momentum;
+    running_mean[channel] = running_mean[channel] * (1.0 - momentum) + mean * momentum;
     const double unbiased = variance * pixels / (pixels - 1.0);
     running_var[channel] = running_var[channel] * (1.0 - momentum) + unbiased * momentum;
 }
@@ -139,7 +110,7 @@ KERNEL(norm_gradient)(const float* of_output, const float* input, const float* l
         const float g = of_output[place] * slope(activation, x * scale + shift) * kept(chance, step, pixel / pixels_of_image);
         plain += g, weighted += g * (x - mean) * inverse;
     }
-    meet(&plain, &weighted, lanes);
+    plain = met(plain, lanes), weighted = met(weighted, lanes);
     if (runner == 0 && works) {
         partials[2 * (blockIdx.y * channels + channel)] = plain;
         partials[2 * (blockIdx.y * channels + channel) + 1] = weighted;
@@ -150,7 +121,7 @@ KERNEL(norm_gradient)(const float* of_output, const float* input, const float* l
         plain += fresh(&partials[2 * (part * channels + channel)]);
         weighted += fresh(&partials[2 * (part * channels + channel) + 1]);
     }
-    meet(&plain, &weighted, lanes);
+    plain = met(plain, lanes), weighted = met(weighted, lanes);
     if (runner > 0 || !works) return;
     of_bias[channel] = plain;
     of_weight[channel] = weighted;
@@ -211,7 +182,7 @@ KERNEL(bias_gradient)(const float* of_output, const float* before, float* of_bef
     const int channel = blockIdx.x * lanes + lane, share = (pixels + gridDim.y - 1) / gridDim.y;
     const int first = blockIdx.y * share, last = min(pixels, first + share);
     const bool works = channel < channels;
-    float sum = 0, nothing = 0;
+    float sum = 0;
     for (int pixel = first + runner; works && pixel < last; pixel += runners) {
         const long long place = (long long)pixel * channels + channel;
         const float g = of_output[place] * (before ? slope(activation, before[place]) : 1.0f);
@@ -219,12 +190,12 @@ KERNEL(bias_gradient)(const float* of_output, const float* before, float* of_bef
         sum += g;
     }
     if (!of_bias) return;
-    meet(&sum, &nothing, lanes);
+    sum = met(sum, lanes);
     if (runner == 0 && works) partials[blockIdx.y * channels + channel] = sum;
     if (!is_last(&counters[blockIdx.x], gridDim.y)) return;
     sum = 0;
     for (int part = runner; works && part < gridDim.y; part += runners) sum += fresh(&partials[part * channels + channel]);
-    meet(&sum, &nothing, lanes);
+    sum = met(sum, lanes);
     if (runner == 0 && works) of_bias[channel] = sum;
 }
 EXPORT(bias_gradient)

@@ -19,24 +19,14 @@ EXPORT(gather_gradients)
 
 // The square of the length of all gradients together.
 KERNEL(squared_length)(const float* gradients, double* partials, double* squares, int* counters, int count) {
-    SHARED double meeting[THREADS];
-    auto together = [&](double value) {
-        meeting[threadIdx.x] = value;
-        for (int half = THREADS / 2; half > 0; half /= 2) {
-            __syncthreads();
-            if (threadIdx.x < half) meeting[threadIdx.x] += meeting[threadIdx.x + half];
-        }
-        __syncthreads();
-        return meeting[0];
-    };
     double sum = 0;
     for (int i = thread_number(); i < count; i += gridDim.x * THREADS) sum += double(gradients[i]) * gradients[i];
-    sum = together(sum);
+    sum = met(sum, 1);
     if (threadIdx.x == 0) partials[blockIdx.x] = sum;
     if (!is_last(counters, gridDim.x)) return;
     sum = 0;
     for (int part = threadIdx.x; part < gridDim.x; part += THREADS) sum += __ldcg(&partials[part]);
-    sum = together(sum);
+    sum = met(sum, 1);
     if (threadIdx.x == 0) *squares = sum;
 }
 EXPORT(squared_length)

@@ -86,7 +86,6 @@ INLINE int part_end(int index, int parts, int side) { return ((index + 1) * side
 
 // The mean of each part: a block for some channels of a part of an image.
 KERNEL(part_mean)(const float* input, float* output, int lanes, Geometry g) {
-    SHARED float meeting[THREADS];
     const int lane = threadIdx.x % lanes, runner = threadIdx.x / lanes, runners = THREADS / lanes;
     const int channels = g.in_channels, channel = blockIdx.x * lanes + lane;
     const int top = part_begin(blockIdx.y / g.out_width, g.out_height, g.in_height);
@@ -98,13 +97,9 @@ KERNEL(part_mean)(const float* input, float* output, int lanes, Geometry g) {
         const int y = top + i / width, x = left + i % width;
         sum += input[((long long)(blockIdx.z * g.in_height + y) * g.in_width + x) * channels + channel];
     }
-    meeting[threadIdx.x] = sum;
-    for (int half = runners / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (runner < half) meeting[threadIdx.x] += meeting[threadIdx.x + half * lanes];
-    }
+    sum = met(sum, lanes);
     if (runner == 0 && channel < channels)
-        output[((long long)blockIdx.z * g.out_height * g.out_width + blockIdx.y) * channels + channel] = meeting[threadIdx.x] / count;
+        output[((long long)blockIdx.z * g.out_height * g.out_width + blockIdx.y) * channels + channel] = sum / count;
 }
 EXPORT(part_mean)
 

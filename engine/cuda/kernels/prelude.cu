@@ -49,6 +49,21 @@ INLINE bool is_last(int* counter, int count) {
 // What another block wrote in this launch.
 INLINE float fresh(const float* place) { return __ldcg(place); }
 
+// The sum over all threads of a block that have the same lane, for each of them; always added in the same order. A lane is
+// the number of a thread modulo `lanes`, a power of two.
+template <class T>
+NOINLINE T met(T value, int lanes) {
+    SHARED T values[THREADS];
+    __syncthreads();
+    values[threadIdx.x] = value;
+    for (int half = THREADS / lanes / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x / lanes < half) values[threadIdx.x] += values[threadIdx.x + half * lanes];
+    }
+    __syncthreads();
+    return values[threadIdx.x % lanes];
+}
+
 struct Four {
     float at[4];
 };

@@ -51,7 +51,8 @@ impl Room {
         let device = config.device.parse().ok()?;
         let bytes = match device {
             Device::Cpu => available()?,
-            Device::Gpu(number) => cuda::free_bytes(number)?,
+            // A quarter may be taken by the images.
+            Device::Gpu(number) => cuda::free_bytes(number)? / 4 * 3,
         };
         Some(Self { device, bytes })
     }
