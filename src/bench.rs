@@ -1,7 +1,10 @@
 //! How fast an executor runs a network.
 
 use crate::{
-    data::{Augmentation, Batch, Images, Normalisation, ahead, permutation, training_batch},
+    data::{
+        Augmentation, Batch, Images, Normalisation, Part, Placed, ahead, permutation, placed_batch, placements,
+        training_batch,
+    },
     spec::TrainSettings,
     train::{Executor, ExecutorError, Objective, Step, Supply, TrainingData, augmentation},
 };
@@ -51,6 +54,19 @@ pub fn noise(layers: &Layers, images: usize, seed: u64) -> Batch {
         partners: Vec::new(),
         placed: None,
         shape,
+    }
+}
+
+/// The batch itself, or for an executor that holds images one of as many that it holds: nothing is then copied before a
+/// step, as in a training.
+pub fn at_hand(executor: &mut dyn Executor, batch: Batch) -> Batch {
+    let [images, channels, height, width] = batch.shape;
+    let stream = Stream::new(0, "bytes");
+    let bytes = (0..images * channels * height * width).map(|index| (stream.uniform(index as u64) * 256.0) as u8);
+    let held = Images::in_memory([channels, height, width], bytes.collect(), batch.labels.clone(), Vec::new());
+    match executor.hold(Part::Validation, &held, &Normalisation::of(&held)) {
+        true => placed_batch(&held, Part::Validation, Placed::all(0..images)),
+        false => batch,
     }
 }
 
@@ -184,6 +200,7 @@ pub fn measure_data(
     let step = |executor: &mut dyn Executor, batch: &Batch| {
         executor.train_step(batch, &Step::alone(0, 1e-4, &objective)).map(|_| ())
     };
+    let held = augmentation.policy.steps.is_empty() && executor.hold(Part::Training, images, normalisation);
     let (mut synthetic, mut data, mut turns) = (Duration::ZERO, Duration::ZERO, 0);
     while turns < 2 || data < duration {
         let began = Instant::now();
@@ -195,7 +212,10 @@ pub fn measure_data(
         let make = |step: usize| {
             let indices: Vec<usize> =
                 (step * size..(step + 1) * size).map(|place| order[place % order.len()]).collect();
-            training_batch(images, &indices, normalisation, augmentation, 0, turns)
+            match held {
+                true => placed_batch(images, Part::Training, placements(images, &indices, augmentation, 0, turns)),
+                false => training_batch(images, &indices, normalisation, augmentation, 0, turns),
+            }
         };
         ahead(0..steps, make, |next| std::iter::from_fn(next).try_for_each(|batch| step(executor, &batch)))?;
         data += began.elapsed();

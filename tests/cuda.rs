@@ -3,6 +3,7 @@
 
 use crate::engine::{blocks, differences_of, joins, lively, noise, noise_of, residuals, sampled};
 use nasgen::{
+    bench,
     data::{Augmentation, Images, Normalisation, Part, augment::Policy, placed_batch, placements, training_batch},
     engine::{compile, compile_on},
     train::{Executor, Objective, OptimizerRule, Step},
@@ -155,4 +156,26 @@ fn batches_of_held_images_are_those_of_the_processor() {
         assert_eq!(scores[0], scores[1], "{policy}");
         assert_eq!(placed.with_values(&images, &normalisation).images, batch.images);
     }
+}
+
+/// What is timed lies where it is computed, and is measured either way.
+#[test]
+fn a_batch_at_hand_is_held_where_that_is_possible() {
+    let layers = smooth();
+    let weights = lively(&layers);
+    let batch = bench::noise(&layers, 6, 0);
+    let mut engine = compile(&layers, &weights, OptimizerRule::PLAIN, 7).unwrap();
+    assert_eq!(bench::at_hand(&mut engine, batch.clone()), batch);
+    let Some(mut engine) = on_host(&layers, &weights, OptimizerRule::PLAIN) else { return };
+    let held = bench::at_hand(&mut engine, batch.clone());
+    assert_eq!((held.images.len(), &held.labels), (0, &batch.labels));
+    let short = std::time::Duration::from_millis(1);
+    for mode in [bench::Mode::Train, bench::Mode::Infer] {
+        let timing = bench::measure(&mut engine, &held, 5, mode, short).unwrap();
+        assert!(timing.median_ms() > 0.0);
+    }
+    let images = Images::in_memory([3, 11, 8], vec![7; 9 * 264], (0..9).map(|image| image % 5).collect(), Vec::new());
+    let (normalisation, augmentation) = (Normalisation::of(&images), Augmentation::default());
+    let data = (&images, &normalisation, &augmentation);
+    assert!(bench::measure_data(&mut engine, &held, data, 5, short).unwrap().data > 0.0);
 }

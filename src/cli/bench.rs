@@ -9,7 +9,7 @@ use super::{
     train::{ExecutorName, executor, note_reference, setting, sides},
 };
 use crate::{
-    bench::{DataTiming, Mode, Timing, measure, measure_data, noise},
+    bench::{DataTiming, Mode, Timing, at_hand, measure, measure_data, noise},
     data::{Dataset, Fit, ImageFormat, Normalisation, Source},
     network::Network,
     numbers::grouped,
@@ -86,6 +86,7 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
             let weights = Weights::initial(&network.layers, 0);
             let mut executor = executor(arguments.executor, &network, &weights, rule, 0, device)?;
             let failed = |error: crate::train::ExecutorError| Failure::new(Kind::Failed, error.0);
+            let batch = at_hand(&mut *executor, batch);
             let timing = measure(&mut *executor, &batch, classes, mode, duration).map_err(failed)?;
             let data = loaded.as_ref().map(|loaded| {
                 let images = (&loaded.data.train, &loaded.normalisation, &augmentation(&settings));
