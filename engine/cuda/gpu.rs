@@ -173,7 +173,7 @@ fn compiler() -> Result<Nvrtc, DeviceError> {
     // SAFETY: this is NVIDIA's own library.
     if !unsafe { cudarc::driver::sys::is_culib_present() } {
         return Err(DeviceError(
-            "no NVIDIA driver was found (libcuda.so.1): is there a GPU, and does `nvidia-smi` show it?".into(),
+            "no NVIDIA driver was found (libcuda.so.1): install one (`nvidia-smi` then shows the GPU)".into(),
         ));
     }
     Nvrtc::find().ok_or_else(|| {
