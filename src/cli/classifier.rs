@@ -40,7 +40,7 @@ pub(super) struct ClassifierFlags {
     /// cpu, cuda or cuda:INDEX.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// engine or reference [default: engine on the CPU, else reference].
+    /// engine or reference [default: engine; reference for networks with custom operations].
     #[arg(long, value_name = "NAME")]
     executor: Option<ExecutorName>,
 }

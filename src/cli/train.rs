@@ -109,8 +109,8 @@ pub(super) struct Arguments {
     /// cpu, cuda or cuda:INDEX [default: cpu].
     #[arg(long)]
     device: Option<String>,
-    /// What runs the network: the engine (fast, CPU only) or the reference (plain candle)
-    /// [default: engine on the CPU, else reference].
+    /// What runs the network: the engine (fast) or the reference (plain candle)
+    /// [default: engine; reference for networks with custom operations].
     #[arg(long, value_name = "NAME")]
     executor: Option<ExecutorName>,
     /// Folder for the results (default: runs/DATE-TIME-NAME).

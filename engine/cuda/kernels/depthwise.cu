@@ -8,21 +8,16 @@ INLINE void depthwise(const float* input, const float* weights, float* output, c
     const int number = thread_number();
     if (number >= g.images * g.out_height * g.out_width * fours) return;
     const int channel = number % fours * 4, pixel = number / fours, count = min(4, channels - channel);
-    const int line = pixel / g.out_width, image = line / g.out_height;
-    const int top = line % g.out_height * g.stride_y - g.pad_top, left = pixel % g.out_width * g.stride_x - g.pad_left;
+    const Pixel own = pixel_at(pixel, pixel + 1, g.out_height, g.out_width);
     Four sum = {{0, 0, 0, 0}};
-    for (int row = 0; row < g.kernel_height; row++) {
-        const int y = top + row * g.dilation_y;
-        if (y < 0 || y >= g.in_height) continue;
+    for (int row = 0; row < g.kernel_height; row++)
         for (int column = 0; column < g.kernel_width; column++) {
-            const int x = left + column * g.dilation_x;
-            if (x < 0 || x >= g.in_width) continue;
-            const long long place = ((long long)(image * g.in_height + y) * g.in_width + x) * channels + channel;
-            const Four value = load<WIDE>(input + place, count);
+            const int seen = seen_pixel(g, own, row, column);
+            if (seen < 0) continue;
+            const Four value = load<WIDE>(input + (long long)seen * channels + channel, count);
             const Four weight = load<WIDE>(weights + (row * g.kernel_width + column) * channels + channel, count);
             for (int i = 0; i < 4; i++) sum.at[i] += value.at[i] * weight.at[i];
         }
-    }
     const long long place = (long long)pixel * channels + channel;
     for (int i = 0; i < count; i++) {
         if (scale) sum.at[i] *= scale[channel + i];
@@ -41,23 +36,18 @@ INLINE void depthwise_data(const float* of_output, const float* weights, float* 
     const int number = thread_number();
     if (number >= g.images * g.in_height * g.in_width * fours) return;
     const int channel = number % fours * 4, pixel = number / fours, count = min(4, channels - channel);
-    const int line = pixel / g.in_width, image = line / g.in_height;
-    const int bottom = line % g.in_height + g.pad_top, right = pixel % g.in_width + g.pad_left;
+    const Pixel own = pixel_at(pixel, pixel + 1, g.in_height, g.in_width);
     const long long place = (long long)pixel * channels + channel;
     Four sum = {{0, 0, 0, 0}};
     if (add) sum = load<WIDE>(of_input + place, count);
-    for (int row = 0; row < g.kernel_height; row++) {
-        const int y = bottom - row * g.dilation_y;
-        if (y < 0 || y % g.stride_y || y / g.stride_y >= g.out_height) continue;
+    for (int row = 0; row < g.kernel_height; row++)
         for (int column = 0; column < g.kernel_width; column++) {
-            const int x = right - column * g.dilation_x;
-            if (x < 0 || x % g.stride_x || x / g.stride_x >= g.out_width) continue;
-            const long long line = (long long)(image * g.out_height + y / g.stride_y) * g.out_width + x / g.stride_x;
-            const Four value = load<WIDE>(of_output + line * channels + channel, count);
+            const int seeing = seeing_pixel(g, own, row, column);
+            if (seeing < 0) continue;
+            const Four value = load<WIDE>(of_output + (long long)seeing * channels + channel, count);
             const Four weight = load<WIDE>(weights + (row * g.kernel_width + column) * channels + channel, count);
             for (int i = 0; i < 4; i++) sum.at[i] += value.at[i] * weight.at[i];
         }
-    }
     store<WIDE>(of_input + place, sum, count);
 }
 
@@ -67,36 +57,31 @@ template <int SIDE>
 INLINE void depthwise_weights(const float* input, const float* of_output, float* of_weights, float* partials,
                               int* counters, int lanes, const Geometry& g) {
     const int taps = g.kernel_height * g.kernel_width, channels = g.in_channels;
-    const int lane = threadIdx.x % lanes, runner = threadIdx.x / lanes, runners = THREADS / lanes;
-    const int channel = blockIdx.x * lanes + lane;
-    const int pixels = g.images * g.out_height * g.out_width, share = (pixels + gridDim.y - 1) / gridDim.y;
-    const int first = blockIdx.y * share, last = min(pixels, first + share);
+    const int pixels = g.images * g.out_height * g.out_width;
+    const auto [runner, runners, channel, first, last, works] = share_of(lanes, channels, pixels);
     constexpr int TOGETHER = SIDE == 0 ? 1 : SIDE * SIDE;
     for (int from = 0; from < taps; from += TOGETHER) {
         float sums[TOGETHER] = {};
-        for (int pixel = first + runner; channel < channels && pixel < last; pixel += runners) {
-            const int line = pixel / g.out_width, image = line / g.out_height;
-            const int top = line % g.out_height * g.stride_y - g.pad_top;
-            const int left = pixel % g.out_width * g.stride_x - g.pad_left;
+        for (int pixel = first + runner; works && pixel < last; pixel += runners) {
+            const Pixel own = pixel_at(pixel, pixels, g.out_height, g.out_width);
             const float gradient = of_output[(long long)pixel * channels + channel];
 #pragma unroll
             for (int i = 0; i < TOGETHER; i++) {
                 const int row = SIDE == 0 ? from / g.kernel_width : i / max(SIDE, 1);
                 const int column = SIDE == 0 ? from % g.kernel_width : i % max(SIDE, 1);
-                const int y = top + row * g.dilation_y, x = left + column * g.dilation_x;
-                if (y >= 0 && y < g.in_height && x >= 0 && x < g.in_width)
-                    sums[i] += gradient * input[((long long)(image * g.in_height + y) * g.in_width + x) * channels + channel];
+                const int seen = seen_pixel(g, own, row, column);
+                if (seen >= 0) sums[i] += gradient * input[(long long)seen * channels + channel];
             }
         }
 #pragma unroll
         for (int i = 0; i < TOGETHER; i++) {
             const float sum = met(sums[i], lanes);
-            if (runner == 0 && channel < channels)
+            if (runner == 0 && works)
                 partials[((long long)blockIdx.y * taps + from + i) * channels + channel] = sum;
         }
     }
     if (!is_last(&counters[blockIdx.x], gridDim.y)) return;
-    for (int tap = runner; channel < channels && tap < taps; tap += runners) {
+    for (int tap = runner; works && tap < taps; tap += runners) {
         float sum = 0;
         for (int part = 0; part < gridDim.y; part++)
             sum += fresh(&partials[((long long)part * taps + tap) * channels + channel]);

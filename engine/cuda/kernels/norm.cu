@@ -5,10 +5,7 @@
 KERNEL(norm_measure)(const float* input, const float* weight, const float* bias, float* running_mean, float* running_var,
                      float* lines, float* partials, int* counters, int pixels, int channels, int lanes, float epsilon,
                      float momentum) {
-    const int lane = threadIdx.x % lanes, runner = threadIdx.x / lanes, runners = THREADS / lanes;
-    const int channel = blockIdx.x * lanes + lane, share = (pixels + gridDim.y - 1) / gridDim.y;
-    const int first = blockIdx.y * share, last = min(pixels, first + share);
-    const bool works = channel < channels;
+    const auto [runner, runners, channel, first, last, works] = share_of(lanes, channels, pixels);
     // What is subtracted from each value first, so that large means cost no digits.
     const float origin = works && first < last ? input[(long long)first * channels + channel] : 0;
     float sum = 0, squares = 0;
@@ -25,7 +22,8 @@ KERNEL(norm_measure)(const float* input, const float* weight, const float* bias,
     }
     if (!is_last(&counters[blockIdx.x], gridDim.y)) return;
     // The mean of all first, then the squared distances from it (Chan et al. 1983).
-    auto of_parts = [&](auto work) {
+    const int share = (pixels + gridDim.y - 1) / gridDim.y;
+    auto of_parts = [&, runner = runner, runners = runners, channel = channel, works = works](auto work) {
         double total = 0;
         for (int part = runner; works && part < gridDim.y; part += runners) {
             const int begin = part * share, end = min(pixels, begin + share);
@@ -94,10 +92,7 @@ INLINE void norm_apply(const float* input, const float* lines, const float* resi
 KERNEL(norm_gradient)(const float* of_output, const float* input, const float* lines, float* of_weight, float* of_bias,
                       float* turns, float* partials, int* counters, int activation, int pixels, int channels, int lanes,
                       int pixels_of_image, Chance chance, const unsigned* step) {
-    const int lane = threadIdx.x % lanes, runner = threadIdx.x / lanes, runners = THREADS / lanes;
-    const int channel = blockIdx.x * lanes + lane, share = (pixels + gridDim.y - 1) / gridDim.y;
-    const int first = blockIdx.y * share, last = min(pixels, first + share);
-    const bool works = channel < channels;
+    const auto [runner, runners, channel, first, last, works] = share_of(lanes, channels, pixels);
     float scale = 0, shift = 0, mean = 0, inverse = 0;
     if (works) {
         scale = lines[channel], shift = lines[channels + channel];
@@ -178,10 +173,7 @@ NORMS(4)
 // is no activation, and `of_before` where it is that of the output.
 KERNEL(bias_gradient)(const float* of_output, const float* before, float* of_before, float* of_bias, float* partials,
                       int* counters, int activation, int pixels, int channels, int lanes) {
-    const int lane = threadIdx.x % lanes, runner = threadIdx.x / lanes, runners = THREADS / lanes;
-    const int channel = blockIdx.x * lanes + lane, share = (pixels + gridDim.y - 1) / gridDim.y;
-    const int first = blockIdx.y * share, last = min(pixels, first + share);
-    const bool works = channel < channels;
+    const auto [runner, runners, channel, first, last, works] = share_of(lanes, channels, pixels);
     float sum = 0;
     for (int pixel = first + runner; works && pixel < last; pixel += runners) {
         const long long place = (long long)pixel * channels + channel;

@@ -5,18 +5,17 @@
 KERNEL(max_pool)(const float* input, float* output, int* winners, Geometry g) {
     const int number = thread_number(), channels = g.in_channels;
     if (number >= g.images * g.out_height * g.out_width * channels) return;
-    const int channel = number % channels, pixel = number / channels;
-    const int line = pixel / g.out_width, image = line / g.out_height;
-    const int top = line % g.out_height * g.stride_y - g.pad_top, left = pixel % g.out_width * g.stride_x - g.pad_left;
-    const float* from = input + (long long)image * g.in_height * g.in_width * channels + channel;
+    const int channel = number % channels;
+    const Pixel own = pixel_at(number / channels, number + 1, g.out_height, g.out_width);
+    const int first = own.image * g.in_height * g.in_width;
     float best = -INFINITE;
     int winner = -1;
     for (int row = 0; row < g.kernel_height; row++)
         for (int column = 0; column < g.kernel_width; column++) {
-            const int y = top + row * g.dilation_y, x = left + column * g.dilation_x;
-            if (y < 0 || y >= g.in_height || x < 0 || x >= g.in_width) continue;
-            const float value = from[(long long)(y * g.in_width + x) * channels];
-            if (winner < 0 || value > best || value != value) best = value, winner = y * g.in_width + x;
+            const int seen = seen_pixel(g, own, row, column);
+            if (seen < 0) continue;
+            const float value = input[(long long)seen * channels + channel];
+            if (winner < 0 || value > best || value != value) best = value, winner = seen - first;
         }
     output[number] = best;
     if (winners) winners[number] = winner;
@@ -27,17 +26,15 @@ EXPORT(max_pool)
 KERNEL(max_pool_gradient)(const float* of_output, const int* winners, float* of_input, int add, Geometry g) {
     const int number = thread_number(), channels = g.in_channels;
     if (number >= g.images * g.in_height * g.in_width * channels) return;
-    const int channel = number % channels, pixel = number / channels % (g.in_height * g.in_width);
-    const int image = number / channels / (g.in_height * g.in_width);
-    const int bottom = pixel / g.in_width + g.pad_top, right = pixel % g.in_width + g.pad_left;
+    const int channel = number % channels;
+    const Pixel own = pixel_at(number / channels, number + 1, g.in_height, g.in_width);
     float sum = add ? of_input[number] : 0;
     for (int row = 0; row < g.kernel_height; row++)
         for (int column = 0; column < g.kernel_width; column++) {
-            const int y = bottom - row * g.dilation_y, x = right - column * g.dilation_x;
-            if (y < 0 || x < 0 || y % g.stride_y || x % g.stride_x) continue;
-            if (y / g.stride_y >= g.out_height || x / g.stride_x >= g.out_width) continue;
-            const long long line = (long long)(image * g.out_height + y / g.stride_y) * g.out_width + x / g.stride_x;
-            if (winners[line * channels + channel] == pixel) sum += of_output[line * channels + channel];
+            const int seeing = seeing_pixel(g, own, row, column);
+            if (seeing < 0) continue;
+            const long long place = (long long)seeing * channels + channel;
+            if (winners[place] == own.y * g.in_width + own.x) sum += of_output[place];
         }
     of_input[number] = sum;
 }
@@ -48,14 +45,12 @@ KERNEL(average_pool)(const float* input, float* output, const float* factors, Ge
     const int number = thread_number(), channels = g.in_channels;
     if (number >= g.images * g.out_height * g.out_width * channels) return;
     const int channel = number % channels, pixel = number / channels;
-    const int line = pixel / g.out_width, image = line / g.out_height;
-    const int top = line % g.out_height * g.stride_y - g.pad_top, left = pixel % g.out_width * g.stride_x - g.pad_left;
-    const float* from = input + (long long)image * g.in_height * g.in_width * channels + channel;
+    const Pixel own = pixel_at(pixel, pixel + 1, g.out_height, g.out_width);
     float sum = 0;
     for (int row = 0; row < g.kernel_height; row++)
         for (int column = 0; column < g.kernel_width; column++) {
-            const int y = top + row, x = left + column;
-            if (y >= 0 && y < g.in_height && x >= 0 && x < g.in_width) sum += from[(long long)(y * g.in_width + x) * channels];
+            const int seen = seen_pixel(g, own, row, column);
+            if (seen >= 0) sum += input[(long long)seen * channels + channel];
         }
     output[number] = sum * factors[pixel % (g.out_height * g.out_width)];
 }
@@ -64,17 +59,13 @@ EXPORT(average_pool)
 KERNEL(average_pool_gradient)(const float* of_output, const float* factors, float* of_input, int add, Geometry g) {
     const int number = thread_number(), channels = g.in_channels;
     if (number >= g.images * g.in_height * g.in_width * channels) return;
-    const int channel = number % channels, pixel = number / channels % (g.in_height * g.in_width);
-    const int image = number / channels / (g.in_height * g.in_width);
-    const int bottom = pixel / g.in_width + g.pad_top, right = pixel % g.in_width + g.pad_left;
+    const int channel = number % channels;
+    const Pixel own = pixel_at(number / channels, number + 1, g.in_height, g.in_width);
     float sum = add ? of_input[number] : 0;
     for (int row = 0; row < g.kernel_height; row++)
         for (int column = 0; column < g.kernel_width; column++) {
-            const int y = bottom - row, x = right - column;
-            if (y < 0 || x < 0 || y % g.stride_y || x % g.stride_x) continue;
-            if (y / g.stride_y >= g.out_height || x / g.stride_x >= g.out_width) continue;
-            const int position = y / g.stride_y * g.out_width + x / g.stride_x;
-            sum += of_output[((long long)image * g.out_height * g.out_width + position) * channels + channel] * factors[position];
+            const int seeing = seeing_pixel(g, own, row, column);
+            if (seeing >= 0) sum += of_output[(long long)seeing * channels + channel] * factors[seeing % (g.out_height * g.out_width)];
         }
     of_input[number] = sum;
 }
@@ -106,8 +97,8 @@ EXPORT(part_mean)
 KERNEL(part_max)(const float* input, float* output, int* winners, Geometry g) {
     const int number = thread_number(), channels = g.in_channels;
     if (number >= g.images * g.out_height * g.out_width * channels) return;
-    const int channel = number % channels, pixel = number / channels;
-    const int column = pixel % g.out_width, row = pixel / g.out_width % g.out_height, image = pixel / g.out_width / g.out_height;
+    const int channel = number % channels;
+    const auto [image, row, column, exists] = pixel_at(number / channels, number + 1, g.out_height, g.out_width);
     const float* from = input + (long long)image * g.in_height * g.in_width * channels + channel;
     float best = -INFINITE;
     int winner = -1;
@@ -125,8 +116,8 @@ EXPORT(part_max)
 KERNEL(part_gradient)(const float* of_output, const int* winners, float* of_input, int add, Geometry g) {
     const int number = thread_number(), channels = g.in_channels;
     if (number >= g.images * g.in_height * g.in_width * channels) return;
-    const int channel = number % channels, pixel = number / channels % (g.in_height * g.in_width);
-    const int image = number / channels / (g.in_height * g.in_width), y = pixel / g.in_width, x = pixel % g.in_width;
+    const int channel = number % channels;
+    const auto [image, y, x, exists] = pixel_at(number / channels, number + 1, g.in_height, g.in_width);
     float sum = add ? of_input[number] : 0;
     const int last_row = min(g.out_height - 1, (y + 1) * g.out_height / g.in_height);
     const int last_column = min(g.out_width - 1, (x + 1) * g.out_width / g.in_width);
@@ -138,7 +129,7 @@ KERNEL(part_gradient)(const float* of_output, const int* winners, float* of_inpu
             const long long place = ((long long)(image * g.out_height + row) * g.out_width + column) * channels + channel;
             if (!winners)
                 sum += of_output[place] / ((bottom - top) * (right - left));
-            else if (winners[place] == pixel)
+            else if (winners[place] == y * g.in_width + x)
                 sum += of_output[place];
         }
     of_input[number] = sum;

@@ -28,6 +28,49 @@ struct Geometry {
     int groups;
 };
 
+// A pixel of an image of a batch.
+struct Pixel {
+    int image, y, x;
+    bool exists;
+};
+
+// The pixel with this number, of `count` in a batch of images.
+INLINE Pixel pixel_at(int number, int count, int height, int width) {
+    int line = number / width;
+    return {line / height, line % height, number % width, number < count};
+}
+
+// The number of the pixel in the input that a tap sees from a pixel of the output; below 0 for the padding.
+INLINE int seen_pixel(const Geometry& g, const Pixel& pixel, int row, int column) {
+    int y = pixel.y * g.stride_y - g.pad_top + row * g.dilation_y;
+    int x = pixel.x * g.stride_x - g.pad_left + column * g.dilation_x;
+    if (!pixel.exists || y < 0 || y >= g.in_height || x < 0 || x >= g.in_width) return -1;
+    return (pixel.image * g.in_height + y) * g.in_width + x;
+}
+
+// The number of the pixel in the output whose tap sees a pixel of the input; below 0 where there is none.
+INLINE int seeing_pixel(const Geometry& g, const Pixel& pixel, int row, int column) {
+    int y = pixel.y + g.pad_top - row * g.dilation_y, x = pixel.x + g.pad_left - column * g.dilation_x;
+    if (!pixel.exists || y < 0 || x < 0 || y % g.stride_y || x % g.stride_x) return -1;
+    y /= g.stride_y, x /= g.stride_x;
+    if (y >= g.out_height || x >= g.out_width) return -1;
+    return (pixel.image * g.out_height + y) * g.out_width + x;
+}
+
+// What a thread sums of many pixels: its channel, and every `runners`-th pixel of its block's share. A block has `lanes`
+// channels (a power of two up to 32); blocks lie side by side for the channels, and below each other for the pixels.
+struct Share {
+    int runner, runners, channel, first, last;
+    // Whether there is such a channel.
+    bool works;
+};
+
+INLINE Share share_of(int lanes, int channels, int pixels) {
+    const int channel = blockIdx.x * lanes + threadIdx.x % lanes, each = (pixels + gridDim.y - 1) / gridDim.y;
+    const int first = blockIdx.y * each;
+    return {int(threadIdx.x) / lanes, THREADS / lanes, channel, first, min(pixels, first + each), channel < channels};
+}
+
 // Number of this thread in the whole grid of a kernel that has one dimension.
 INLINE int thread_number() { return blockIdx.x * blockDim.x + threadIdx.x; }
 

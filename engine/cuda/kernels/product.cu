@@ -23,35 +23,6 @@ INLINE void multiply(float sum[4], const float a[4], const float b[2]) {
 INLINE float rounded(float x) { return x; }
 #endif
 
-// Where a pixel of the result lies, or of the input for the gradient of the input.
-struct Pixel {
-    int image, y, x;
-    bool exists;
-};
-
-INLINE Pixel pixel_at(int number, int count, int height, int width) {
-    int line = number / width;
-    return {line / height, line % height, number % width, number < count};
-}
-
-// The place in the input that a tap sees from a pixel of the output; below 0 for the padding.
-INLINE long long seen_place(const Geometry& g, const Pixel& pixel, int tap) {
-    int y = pixel.y * g.stride_y - g.pad_top + tap / g.kernel_width * g.dilation_y;
-    int x = pixel.x * g.stride_x - g.pad_left + tap % g.kernel_width * g.dilation_x;
-    if (!pixel.exists || y < 0 || y >= g.in_height || x < 0 || x >= g.in_width) return -1;
-    return ((long long)(pixel.image * g.in_height + y) * g.in_width + x) * g.in_channels;
-}
-
-// The place in the output whose tap sees a pixel of the input; below 0 where there is none.
-INLINE long long seeing_place(const Geometry& g, const Pixel& pixel, int tap) {
-    int y = pixel.y + g.pad_top - tap / g.kernel_width * g.dilation_y;
-    int x = pixel.x + g.pad_left - tap % g.kernel_width * g.dilation_x;
-    if (!pixel.exists || y < 0 || x < 0 || y % g.stride_y || x % g.stride_x) return -1;
-    y /= g.stride_y, x /= g.stride_x;
-    if (y >= g.out_height || x >= g.out_width) return -1;
-    return ((long long)(pixel.image * g.out_height + y) * g.out_width + x) * g.out_channels;
-}
-
 // The activation as a call: its text is long, and stands for every sum that a thread has.
 NOINLINE float finished(int activation, float x) { return activated(activation, x); }
 
@@ -112,14 +83,16 @@ INLINE void product(const float* image, const float* other, float* result, float
             // Which of the image's values: the tap and the channel of the first of four.
             int at = KIND == WEIGHTS ? first_row + along : deep + along;
             const int bound = KIND == WEIGHTS ? rows : depth, channels = KIND == DATA ? out : in;
+            const int all_channels = KIND == DATA ? g.out_channels : g.in_channels;
             if (KIND == WEIGHTS) pixel = pixel_at(deep + line, depth, g.out_height, g.out_width);
 #pragma unroll
             for (int part = 0; part < 4; part += WIDE, at += WIDE) {
                 if (at >= bound) continue;
                 const int tap = taps == 1 ? 0 : at / channels, channel = at - tap * channels;
-                const long long place = KIND == DATA ? seeing_place(g, pixel, tap) : seen_place(g, pixel, tap);
-                if (place < 0) continue;
-                const float* from = image + place + group * channels + channel;
+                const int row = tap / g.kernel_width, column = tap % g.kernel_width;
+                const int found = KIND == DATA ? seeing_pixel(g, pixel, row, column) : seen_pixel(g, pixel, row, column);
+                if (found < 0) continue;
+                const float* from = image + (long long)found * all_channels + group * channels + channel;
                 if (WIDE == 4)
                     values = load<4>(from, 4);
                 else
