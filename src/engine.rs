@@ -6,7 +6,7 @@ use crate::{
     weights::{Array, Weights},
 };
 use nasgen_engine::{
-    Engine, EngineError, Loss, LossKind, Rule, Tensors, TrainStep,
+    Engine, EngineError, Loss, LossKind, Rule, StepOutcome, Tensors, TrainStep,
     cuda::{self, Content, CudaEngine, Device},
 };
 use nasgen_modules::Layers;
@@ -59,12 +59,7 @@ impl Executor for Engine {
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step<'_>) -> Result<StepResult, ExecutorError> {
-        let Step { index, learning_rate, objective, clip, waiting, update } = *step;
-        let loss = loss(objective);
-        let step = TrainStep { index, learning_rate, loss: &loss, clip, waiting, update };
-        let targets = objective.targets(batch).map_err(ExecutorError)?;
-        let outcome = Self::train_step(self, &batch.images, &targets, &step)?;
-        Ok(StepResult { loss: outcome.loss, correct: outcome.correct })
+        stepped(batch, step, |targets, step| Self::train_step(self, &batch.images, targets, step))
     }
 
     fn scores(&mut self, batch: &Batch) -> Result<Vec<f32>, ExecutorError> {
@@ -101,13 +96,8 @@ impl<D: Device> Executor for CudaEngine<D> {
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step<'_>) -> Result<StepResult, ExecutorError> {
-        let Step { index, learning_rate, objective, clip, waiting, update } = *step;
-        let loss = loss(objective);
-        let step = TrainStep { index, learning_rate, loss: &loss, clip, waiting, update };
-        let targets = objective.targets(batch).map_err(ExecutorError)?;
         let placed = placed(batch);
-        let outcome = Self::train_step(self, content(batch, &placed), &targets, &step)?;
-        Ok(StepResult { loss: outcome.loss, correct: outcome.correct })
+        stepped(batch, step, |targets, step| Self::train_step(self, content(batch, &placed), targets, step))
     }
 
     fn scores(&mut self, batch: &Batch) -> Result<Vec<f32>, ExecutorError> {
@@ -142,6 +132,19 @@ impl<D: Device> Executor for CudaEngine<D> {
     fn freeze(&mut self, freezing: &Freezing) {
         Self::freeze(self, |name| freezing.learns_since(name));
     }
+}
+
+/// A step on `batch`, as the engines know it.
+fn stepped(
+    batch: &Batch,
+    step: &Step<'_>,
+    run: impl FnOnce(&[f32], &TrainStep<'_>) -> Result<StepOutcome, EngineError>,
+) -> Result<StepResult, ExecutorError> {
+    let Step { index, learning_rate, objective, clip, waiting, update } = *step;
+    let loss = loss(objective);
+    let step = TrainStep { index, learning_rate, loss: &loss, clip, waiting, update };
+    let StepOutcome { loss, correct } = run(&objective.targets(batch).map_err(ExecutorError)?, &step)?;
+    Ok(StepResult { loss, correct })
 }
 
 /// What a device needs to make a batch of the images that it holds.
