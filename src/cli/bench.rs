@@ -1,7 +1,7 @@
 //! `nasgen bench`: how fast a network runs.
 
 use super::{
-    device,
+    device::{self, Device},
     failure::{Failure, Kind},
     images::LoadingFlags,
     output::Output,
@@ -86,7 +86,8 @@ pub(super) fn run(arguments: &Arguments, blocks: &Blocks, output: &Output) -> Re
             let weights = Weights::initial(&network.layers, 0);
             let mut executor = executor(arguments.executor, &network, &weights, rule, 0, device)?;
             let failed = |error: crate::train::ExecutorError| Failure::new(Kind::Failed, error.0);
-            let batch = at_hand(&mut *executor, batch);
+            // On a CPU a batch is where it is needed.
+            let batch = if device == Device::Cpu { batch } else { at_hand(&mut *executor, batch) };
             let timing = measure(&mut *executor, &batch, classes, mode, duration).map_err(failed)?;
             let data = loaded.as_ref().map(|loaded| {
                 let images = (&loaded.data.train, &loaded.normalisation, &augmentation(&settings));
