@@ -29,6 +29,31 @@ pub(crate) trait Lanes: Copy {
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
 }
 
+/// Asks for the part of memory at an address that is read soon, so that it comes while other things are computed. Any
+/// address will do: what may not be read is not fetched.
+#[inline(always)]
+pub(crate) fn fetch_to_read(from: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has the instruction, and it never fails.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(from.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}
+
+/// As [`fetch_to_read`], for what is written soon.
+#[inline(always)]
+pub(crate) fn fetch_to_write(to: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as above; processors without the instruction do nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(to.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = to;
+}
+
 /// Loads a register, or its first `count` values where it is the last one of a row (`PART`).
 ///
 /// # Safety

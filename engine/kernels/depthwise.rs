@@ -4,8 +4,9 @@
 use super::{Offsets, Places, tiles};
 use crate::{
     instructions::with_lanes,
-    lanes::{Lanes, load, store},
+    lanes::{Lanes, fetch_to_read, fetch_to_write, load, store},
 };
+use std::ops::Range;
 
 /// A tap of a window: which row of the weights it has, and what it sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub(crate) struct DepthwiseFilter<'a> {
 
 /// Positions whose sums are in registers at a time.
 const POSITIONS: usize = 8;
+
+/// Positions that a gradient is summed over before the sums are written back: what all their channels read stays in
+/// the second cache.
+const POSITIONS_PER_PASS: usize = 64;
 
 fn reach(taps: &[Tap]) -> usize {
     taps.iter().map(|tap| tap.offset).max().unwrap_or(0)
@@ -61,51 +66,68 @@ with_lanes! {
 
 #[inline(always)]
 unsafe fn filter_with<L: Lanes>(job: &mut DepthwiseFilter<'_>) {
-    let mut channel = 0;
-    while channel < job.channels {
-        let count = (job.channels - channel).min(L::COUNT);
-        // SAFETY: the entry checked every address; the caller has the instructions.
-        unsafe {
-            if count == L::COUNT {
-                tiles!(job.positions, POSITIONS, position, P => filter_tile::<L, P, false>(job, position, channel, count));
-            } else {
-                tiles!(job.positions, POSITIONS, position, P => filter_tile::<L, P, true>(job, position, channel, count));
-            }
-        }
-        channel += count;
-    }
+    // SAFETY: the entry checked every address; the caller has the instructions.
+    tiles!(job.positions, POSITIONS, position, P => unsafe { filter_tile::<L, P>(job, position) });
 }
 
+/// All channels of `P` positions: memory is read and written nearly in the order in which it lies.
 #[inline(always)]
-unsafe fn filter_tile<L: Lanes, const P: usize, const PART: bool>(
-    job: &mut DepthwiseFilter<'_>,
-    position: usize,
-    channel: usize,
-    count: usize,
-) {
+unsafe fn filter_tile<L: Lanes, const P: usize>(job: &mut DepthwiseFilter<'_>, position: usize) {
     // SAFETY: the entry checked that positions, taps and channels lie in their slices.
     unsafe {
         let mut input = [job.input.as_ptr(); P];
         let mut result = [job.result.as_mut_ptr(); P];
+        // What the next tile reads and writes comes from memory while this one is computed.
+        let mut next_input = [job.input.as_ptr(); P];
+        let mut next_result = [job.result.as_ptr(); P];
+        let furthest = reach(job.taps);
         for p in 0..P {
-            input[p] = input[p].wrapping_add(job.input_places.of(position + p) + channel);
-            result[p] = result[p].add(job.result_places.of(position + p) + channel);
+            let next = position + P + p;
+            input[p] = input[p].wrapping_add(job.input_places.of(position + p));
+            result[p] = result[p].add(job.result_places.of(position + p));
+            next_input[p] = next_input[p].wrapping_add(job.input_places.near(next, job.positions) + furthest);
+            next_result[p] = next_result[p].wrapping_add(job.result_places.near(next, job.positions));
         }
+        let mut channel = 0;
+        while channel + L::COUNT <= job.channels {
+            filter_register::<L, P, false>(job, input, result, channel, L::COUNT);
+            next_input.iter().for_each(|next| fetch_to_read(next.wrapping_add(channel)));
+            next_result.iter().for_each(|next| fetch_to_write(next.wrapping_add(channel)));
+            channel += L::COUNT;
+        }
+        if channel < job.channels {
+            filter_register::<L, P, true>(job, input, result, channel, job.channels - channel);
+        }
+    }
+}
+
+/// `count` channels of `P` positions.
+#[inline(always)]
+unsafe fn filter_register<L: Lanes, const P: usize, const PART: bool>(
+    job: &DepthwiseFilter<'_>,
+    input: [*const f32; P],
+    result: [*mut f32; P],
+    channel: usize,
+    count: usize,
+) {
+    // SAFETY: as in `filter_tile`.
+    unsafe {
         let mut sums = [L::zero(); P];
         if job.add {
             for p in 0..P {
-                sums[p] = load::<L, PART>(result[p], count);
+                sums[p] = load::<L, PART>(result[p].add(channel), count);
             }
         }
         let weights = job.weights.as_ptr().wrapping_add(channel);
         for tap in job.taps {
             let weight = load::<L, PART>(weights.add(tap.weight * job.channels), count);
             for p in 0..P {
-                sums[p] = load::<L, PART>(input[p].add(tap.offset), count).mul_add(weight, sums[p]);
+                let from = input[p].wrapping_add(channel + tap.offset);
+                sums[p] = load::<L, PART>(from, count).mul_add(weight, sums[p]);
             }
         }
         for p in 0..P {
-            store::<L, PART>(sums[p], result[p], count);
+            store::<L, PART>(sums[p], result[p].add(channel), count);
         }
     }
 }
@@ -146,34 +168,43 @@ with_lanes! {
 
 #[inline(always)]
 unsafe fn gradient_with<L: Lanes>(job: &mut DepthwiseGradient<'_>) {
-    let mut channel = 0;
-    while channel < job.channels {
-        let count = (job.channels - channel).min(L::COUNT);
-        // SAFETY: the entry checked every address; the caller has the instructions.
-        unsafe {
-            if count == L::COUNT {
-                gradient_channels::<L, false>(job, channel, count);
-            } else {
-                gradient_channels::<L, true>(job, channel, count);
+    for first in (0..job.positions).step_by(POSITIONS_PER_PASS) {
+        let positions = first..(first + POSITIONS_PER_PASS).min(job.positions);
+        let mut channel = 0;
+        while channel < job.channels {
+            let count = (job.channels - channel).min(L::COUNT);
+            // SAFETY: the entry checked every address; the caller has the instructions.
+            unsafe {
+                if count == L::COUNT {
+                    gradient_channels::<L, false>(job, positions.clone(), channel, count);
+                } else {
+                    gradient_channels::<L, true>(job, positions.clone(), channel, count);
+                }
             }
+            channel += count;
         }
-        channel += count;
     }
 }
 
 /// All taps of one register of channels, as many at a time as registers hold: 3×3 at once.
 #[inline(always)]
-unsafe fn gradient_channels<L: Lanes, const PART: bool>(job: &mut DepthwiseGradient<'_>, channel: usize, count: usize) {
+unsafe fn gradient_channels<L: Lanes, const PART: bool>(
+    job: &mut DepthwiseGradient<'_>,
+    positions: Range<usize>,
+    channel: usize,
+    count: usize,
+) {
     let mut tap = 0;
     while tap < job.taps.len() {
+        let positions = positions.clone();
         // SAFETY: the entry checked every address; the caller has the instructions.
         tap += unsafe {
             match job.taps.len() - tap {
-                9.. => gradient_tile::<L, 9, PART>(job, tap, channel, count),
-                7.. => gradient_tile::<L, 7, PART>(job, tap, channel, count),
-                5.. => gradient_tile::<L, 5, PART>(job, tap, channel, count),
-                3.. => gradient_tile::<L, 3, PART>(job, tap, channel, count),
-                _ => gradient_tile::<L, 1, PART>(job, tap, channel, count),
+                9.. => gradient_tile::<L, 9, PART>(job, positions, tap, channel, count),
+                7.. => gradient_tile::<L, 7, PART>(job, positions, tap, channel, count),
+                5.. => gradient_tile::<L, 5, PART>(job, positions, tap, channel, count),
+                3.. => gradient_tile::<L, 3, PART>(job, positions, tap, channel, count),
+                _ => gradient_tile::<L, 1, PART>(job, positions, tap, channel, count),
             }
         };
     }
@@ -182,6 +213,7 @@ unsafe fn gradient_channels<L: Lanes, const PART: bool>(job: &mut DepthwiseGradi
 #[inline(always)]
 unsafe fn gradient_tile<L: Lanes, const T: usize, const PART: bool>(
     job: &mut DepthwiseGradient<'_>,
+    positions: Range<usize>,
     first: usize,
     channel: usize,
     count: usize,
@@ -197,10 +229,17 @@ unsafe fn gradient_tile<L: Lanes, const T: usize, const PART: bool>(
             result[t] = result[t].add(tap.weight * job.channels + channel);
             sums[t] = load::<L, PART>(result[t], count);
         }
+        // What the next pass sees comes from memory while this one is computed.
+        let furthest = reach(job.taps);
+        let is_followed = first == 0 && positions.end < job.positions;
         let input = job.input.as_ptr().add(channel);
         let gradient = job.gradient.as_ptr().add(channel);
-        for position in 0..job.positions {
+        for position in positions {
             // The entry checked that both lists are long enough.
+            if is_followed {
+                let ahead = (position + POSITIONS_PER_PASS).min(job.positions - 1);
+                fetch_to_read(input.wrapping_add(*job.input_places.places.get_unchecked(ahead) as usize + furthest));
+            }
             let place = *job.gradient_places.places.get_unchecked(position) as usize;
             let of_output = load::<L, PART>(gradient.add(place), count);
             let values = input.add(*job.input_places.places.get_unchecked(position) as usize);

@@ -58,6 +58,16 @@ impl Places<'_> {
         }
     }
 
+    /// Where a row begins that may lie beyond the end of `rows` rows: where it would, or else the last one. To be
+    /// fetched, not to be read.
+    #[inline(always)]
+    fn near(&self, row: usize, rows: usize) -> usize {
+        match self {
+            Self::Every(_) => self.of(row),
+            Self::At(_) => self.of(row.min(rows - 1)),
+        }
+    }
+
     /// The furthest beginning among the first `rows`, which must be at least one.
     fn furthest(&self, rows: usize) -> usize {
         match self {

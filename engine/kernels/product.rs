@@ -5,7 +5,7 @@
 use super::{Places, panels, tiles};
 use crate::{
     instructions::with_lanes,
-    lanes::{Lanes, load, store},
+    lanes::{Lanes, fetch_to_read, fetch_to_write, load, store},
 };
 
 /// A piece of every row of the left factor, and the rows of the right factor that it meets.
@@ -106,6 +106,13 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize, const PART: bool>(
             left[r] = left[r].add(job.left_places.of(row + r));
             result[r] = result[r].add(job.result_places.of(row + r) + column);
         }
+        // What the next tile reads and writes comes from memory while this one is computed: else products of matrices
+        // that do not stay in a cache take up to twice the time.
+        for r in R..2 * R {
+            let next = job.result.as_ptr().wrapping_add(job.result_places.near(row + r, job.rows) + column);
+            (0..V).for_each(|v| fetch_to_write(next.wrapping_add(v * L::COUNT)));
+        }
+        let next = job.left.as_ptr().wrapping_add(job.left_places.near(row + R, job.rows));
         let mut sums = [[L::zero(); V]; R];
         if job.add {
             for r in 0..R {
@@ -118,6 +125,7 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize, const PART: bool>(
         for segment in job.segments {
             let mut right = job.right.as_ptr().add(segment.right * job.right_stride + column);
             for k in segment.left..segment.left + segment.length {
+                fetch_to_read(next.wrapping_add(segment.left + (k - segment.left) * R));
                 let mut vectors = [L::zero(); V];
                 for v in 0..V {
                     let from = right.add(v * L::COUNT);
@@ -201,18 +209,19 @@ unsafe fn outer_panel<L: Lanes, const V: usize, const PART: bool>(
     // SAFETY: the entry checked every address; the caller has the instructions.
     tiles!(job.inner, L::ROWS, k, R => unsafe {
         let rows = rows.clone();
+        let end = job.rows - 1;
         match (job.left_places, job.right_places) {
             (Places::Every(left), Places::Every(right)) => {
-                outer_tile::<L, R, V, PART>(job, rows, k, column, last, |row| (row * left, row * right));
+                outer_tile::<L, R, V, PART>(job, rows, k, column, last, usize::MAX, |row| (row * left, row * right));
             }
             (Places::At(left), Places::At(right)) => {
                 // The entry checked that both lists are long enough.
-                outer_tile::<L, R, V, PART>(job, rows, k, column, last, |row| {
+                outer_tile::<L, R, V, PART>(job, rows, k, column, last, end, |row| {
                     (*left.places.get_unchecked(row) as usize, *right.places.get_unchecked(row) as usize)
                 });
             }
             (left, right) => {
-                outer_tile::<L, R, V, PART>(job, rows, k, column, last, |row| (left.of(row), right.of(row)));
+                outer_tile::<L, R, V, PART>(job, rows, k, column, last, end, |row| (left.of(row), right.of(row)));
             }
         }
     });
@@ -225,6 +234,7 @@ unsafe fn outer_tile<L: Lanes, const R: usize, const V: usize, const PART: bool>
     k: usize,
     column: usize,
     last: usize,
+    furthest: usize,
     place: impl Fn(usize) -> (usize, usize),
 ) {
     // SAFETY: the entry checked that rows, `inner` and columns lie in their slices.
@@ -240,6 +250,12 @@ unsafe fn outer_tile<L: Lanes, const R: usize, const V: usize, const PART: bool>
         let left = job.left.as_ptr().add(k);
         let right = job.right.as_ptr().add(column);
         for row in rows {
+            // The next pass comes from memory while this one is computed.
+            let (left_place, right_place) = place((row + ROWS_PER_PASS).min(furthest));
+            fetch_to_read(left.wrapping_add(left_place));
+            if k == 0 {
+                (0..V).for_each(|v| fetch_to_read(right.wrapping_add(right_place + v * L::COUNT)));
+            }
             let (left_place, right_place) = place(row);
             let mut vectors = [L::zero(); V];
             for v in 0..V {
