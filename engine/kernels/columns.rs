@@ -58,6 +58,7 @@ pub(crate) fn product_by_columns(
                 result: part,
                 result_places: Places::Every(width),
                 add: false,
+                is_cached: false,
             });
         };
         match right {

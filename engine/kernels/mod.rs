@@ -111,33 +111,33 @@ macro_rules! tiles {
 }
 use tiles;
 
-/// Calls `kernel::<L, V, PART>(arguments…)` for each panel of the `columns` from `column` on: `V` registers wide, 1 to 3,
-/// the last of them with `last` values, which are a `PART` of it or all. What fits half a register gets one of these.
+/// Calls `kernel::<L, E, V, PART>(arguments…)` for each panel of the `columns` from `column` on: `V` whole registers,
+/// up to 2, and an end of one more with `last` values, `E`, which is a half where these fit, and of which they are a
+/// `PART` or all.
 macro_rules! panels {
     ($columns:expr, $lanes:ident, $column:ident, $last:ident => $kernel:ident($($argument:expr),*)) => {{
         while $column < $columns {
             let left = $columns - $column;
-            if left <= <$lanes::Half as Lanes>::COUNT {
-                let $last = left;
-                if left == <$lanes::Half as Lanes>::COUNT {
-                    $kernel::<$lanes::Half, 1, false>($($argument),*);
-                } else {
-                    $kernel::<$lanes::Half, 1, true>($($argument),*);
-                }
-                break;
-            }
             let registers = left.div_ceil($lanes::COUNT);
             // Four registers go as two and two: three and one would leave the second nearly empty-handed.
             let registers = if registers == 4 { 2 } else { registers.min(3) };
             let width = (registers * $lanes::COUNT).min(left);
             let $last = width - (registers - 1) * $lanes::COUNT;
-            match (registers, $last == $lanes::COUNT) {
-                (1, true) => $kernel::<$lanes, 1, false>($($argument),*),
-                (2, true) => $kernel::<$lanes, 2, false>($($argument),*),
-                (_, true) => $kernel::<$lanes, 3, false>($($argument),*),
-                (1, false) => $kernel::<$lanes, 1, true>($($argument),*),
-                (2, false) => $kernel::<$lanes, 2, true>($($argument),*),
-                (_, false) => $kernel::<$lanes, 3, true>($($argument),*),
+            let is_half = $last <= <$lanes::Half as Lanes>::COUNT;
+            let is_part = $last != if is_half { <$lanes::Half as Lanes>::COUNT } else { $lanes::COUNT };
+            match (registers, is_half, is_part) {
+                (1, false, false) => $kernel::<$lanes, $lanes, 0, false>($($argument),*),
+                (1, false, true) => $kernel::<$lanes, $lanes, 0, true>($($argument),*),
+                (1, true, false) => $kernel::<$lanes, $lanes::Half, 0, false>($($argument),*),
+                (1, true, true) => $kernel::<$lanes, $lanes::Half, 0, true>($($argument),*),
+                (2, false, false) => $kernel::<$lanes, $lanes, 1, false>($($argument),*),
+                (2, false, true) => $kernel::<$lanes, $lanes, 1, true>($($argument),*),
+                (2, true, false) => $kernel::<$lanes, $lanes::Half, 1, false>($($argument),*),
+                (2, true, true) => $kernel::<$lanes, $lanes::Half, 1, true>($($argument),*),
+                (_, false, false) => $kernel::<$lanes, $lanes, 2, false>($($argument),*),
+                (_, false, true) => $kernel::<$lanes, $lanes, 2, true>($($argument),*),
+                (_, true, false) => $kernel::<$lanes, $lanes::Half, 2, false>($($argument),*),
+                (_, true, true) => $kernel::<$lanes, $lanes::Half, 2, true>($($argument),*),
             }
             $column += width;
         }

@@ -32,6 +32,8 @@ pub(crate) struct Product<'a> {
     pub(crate) result: &'a mut [f32],
     pub(crate) result_places: Places<'a>,
     pub(crate) add: bool,
+    /// All of it is in a cache: nothing need be fetched ahead.
+    pub(crate) is_cached: bool,
 }
 
 impl Product<'_> {
@@ -56,18 +58,63 @@ with_lanes! {
     } => product_with
 }
 
-/// Loads register `v` of `V`, of which only the last may be a part.
-#[inline(always)]
-unsafe fn load_column<L: Lanes, const V: usize, const PART: bool>(from: *const f32, v: usize, last: usize) -> L {
-    // SAFETY: the caller's promise.
-    unsafe { if v == V - 1 { load::<L, PART>(from, last) } else { L::load(from) } }
+/// Columns that are computed at a time: `V` whole registers and an end.
+#[derive(Clone, Copy)]
+struct Columns<L, E, const V: usize> {
+    whole: [L; V],
+    end: E,
 }
 
-/// Stores register `v` of `V`, of which only the last may be a part.
-#[inline(always)]
-unsafe fn store_column<L: Lanes, const V: usize, const PART: bool>(lanes: L, to: *mut f32, v: usize, last: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { if v == V - 1 { store::<L, PART>(lanes, to, last) } else { lanes.store(to) } }
+impl<L: Lanes, E: Lanes, const V: usize> Columns<L, E, V> {
+    /// # Safety
+    /// As [`Lanes`].
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self { whole: [L::zero(); V], end: E::zero() } }
+    }
+
+    /// # Safety
+    /// As [`Lanes::load`]; the end has `last` values.
+    #[inline(always)]
+    unsafe fn load<const PART: bool>(from: *const f32, last: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut columns = Self { whole: [L::zero(); V], end: load::<E, PART>(from.add(V * L::COUNT), last) };
+            for v in 0..V {
+                columns.whole[v] = L::load(from.add(v * L::COUNT));
+            }
+            columns
+        }
+    }
+
+    /// # Safety
+    /// As [`Lanes::store`]; the end has `last` values.
+    #[inline(always)]
+    unsafe fn store<const PART: bool>(self, to: *mut f32, last: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for v in 0..V {
+                self.whole[v].store(to.add(v * L::COUNT));
+            }
+            store::<E, PART>(self.end, to.add(V * L::COUNT), last);
+        }
+    }
+
+    /// Adds `value · factors`.
+    ///
+    /// # Safety
+    /// As [`Lanes`]; `value` can be read.
+    #[inline(always)]
+    unsafe fn add_product(&mut self, value: *const f32, factors: &Self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for v in 0..V {
+                self.whole[v] = L::splat(*value).mul_add(factors.whole[v], self.whole[v]);
+            }
+            self.end = E::splat(*value).mul_add(factors.end, self.end);
+        }
+    }
 }
 
 #[inline(always)]
@@ -77,7 +124,7 @@ unsafe fn product_with<L: Lanes>(job: &mut Product<'_>) {
         // One row leaves room for many columns: longer pieces of each row of the right factor.
         while job.columns - column >= 8 * L::COUNT {
             // SAFETY: the caller checked every address and has the instructions.
-            unsafe { tile::<L, 1, 8, false>(job, 0, column, L::COUNT) };
+            unsafe { tile::<L, L, 1, 7, false>(job, 0, column, L::COUNT) };
             column += 8 * L::COUNT;
         }
     }
@@ -86,13 +133,17 @@ unsafe fn product_with<L: Lanes>(job: &mut Product<'_>) {
 }
 
 #[inline(always)]
-unsafe fn panel<L: Lanes, const V: usize, const PART: bool>(job: &mut Product<'_>, column: usize, last: usize) {
-    tiles!(job.rows, L::ROWS, row, R => unsafe { tile::<L, R, V, PART>(job, row, column, last) });
+unsafe fn panel<L: Lanes, E: Lanes, const V: usize, const PART: bool>(
+    job: &mut Product<'_>,
+    column: usize,
+    last: usize,
+) {
+    tiles!(job.rows, L::ROWS, row, R => unsafe { tile::<L, E, R, V, PART>(job, row, column, last) });
 }
 
-/// `R` rows by `V` registers of columns.
+/// `R` rows by `V` registers of columns and an end.
 #[inline(always)]
-unsafe fn tile<L: Lanes, const R: usize, const V: usize, const PART: bool>(
+unsafe fn tile<L: Lanes, E: Lanes, const R: usize, const V: usize, const PART: bool>(
     job: &mut Product<'_>,
     row: usize,
     column: usize,
@@ -108,43 +159,32 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize, const PART: bool>(
         }
         // What the next tile reads and writes comes from memory while this one is computed: else products of matrices
         // that do not stay in a cache take up to twice the time.
-        for r in R..2 * R {
-            let next = job.result.as_ptr().wrapping_add(job.result_places.near(row + r, job.rows) + column);
-            (0..V).for_each(|v| fetch_to_write(next.wrapping_add(v * L::COUNT)));
+        if !job.is_cached {
+            for r in R..2 * R {
+                let next = job.result.as_ptr().wrapping_add(job.result_places.near(row + r, job.rows) + column);
+                (0..=V).for_each(|v| fetch_to_write(next.wrapping_add(v * L::COUNT)));
+            }
         }
         let next = job.left.as_ptr().wrapping_add(job.left_places.near(row + R, job.rows));
-        let mut sums = [[L::zero(); V]; R];
+        let mut sums = [Columns::<L, E, V>::zero(); R];
         if job.add {
             for r in 0..R {
-                for v in 0..V {
-                    let from = result[r].add(v * L::COUNT);
-                    sums[r][v] = load_column::<L, V, PART>(from, v, last);
-                }
+                sums[r] = Columns::load::<PART>(result[r], last);
             }
         }
         for segment in job.segments {
             let mut right = job.right.as_ptr().add(segment.right * job.right_stride + column);
             for k in segment.left..segment.left + segment.length {
                 fetch_to_read(next.wrapping_add(segment.left + (k - segment.left) * R));
-                let mut vectors = [L::zero(); V];
-                for v in 0..V {
-                    let from = right.add(v * L::COUNT);
-                    vectors[v] = load_column::<L, V, PART>(from, v, last);
-                }
+                let factors = Columns::load::<PART>(right, last);
                 for r in 0..R {
-                    let value = L::splat(*left[r].add(k));
-                    for v in 0..V {
-                        sums[r][v] = value.mul_add(vectors[v], sums[r][v]);
-                    }
+                    sums[r].add_product(left[r].add(k), &factors);
                 }
                 right = right.wrapping_add(job.right_stride);
             }
         }
         for r in 0..R {
-            for v in 0..V {
-                let to = result[r].add(v * L::COUNT);
-                store_column::<L, V, PART>(sums[r][v], to, v, last);
-            }
+            sums[r].store::<PART>(result[r], last);
         }
     }
 }
@@ -200,7 +240,7 @@ unsafe fn outer_with<L: Lanes>(job: &mut Outer<'_>) {
 }
 
 #[inline(always)]
-unsafe fn outer_panel<L: Lanes, const V: usize, const PART: bool>(
+unsafe fn outer_panel<L: Lanes, E: Lanes, const V: usize, const PART: bool>(
     job: &mut Outer<'_>,
     rows: std::ops::Range<usize>,
     column: usize,
@@ -212,23 +252,23 @@ unsafe fn outer_panel<L: Lanes, const V: usize, const PART: bool>(
         let end = job.rows - 1;
         match (job.left_places, job.right_places) {
             (Places::Every(left), Places::Every(right)) => {
-                outer_tile::<L, R, V, PART>(job, rows, k, column, last, usize::MAX, |row| (row * left, row * right));
+                outer_tile::<L, E, R, V, PART>(job, rows, k, column, last, usize::MAX, |row| (row * left, row * right));
             }
             (Places::At(left), Places::At(right)) => {
                 // The entry checked that both lists are long enough.
-                outer_tile::<L, R, V, PART>(job, rows, k, column, last, end, |row| {
+                outer_tile::<L, E, R, V, PART>(job, rows, k, column, last, end, |row| {
                     (*left.places.get_unchecked(row) as usize, *right.places.get_unchecked(row) as usize)
                 });
             }
             (left, right) => {
-                outer_tile::<L, R, V, PART>(job, rows, k, column, last, end, |row| (left.of(row), right.of(row)));
+                outer_tile::<L, E, R, V, PART>(job, rows, k, column, last, end, |row| (left.of(row), right.of(row)));
             }
         }
     });
 }
 
 #[inline(always)]
-unsafe fn outer_tile<L: Lanes, const R: usize, const V: usize, const PART: bool>(
+unsafe fn outer_tile<L: Lanes, E: Lanes, const R: usize, const V: usize, const PART: bool>(
     job: &mut Outer<'_>,
     rows: std::ops::Range<usize>,
     k: usize,
@@ -240,12 +280,9 @@ unsafe fn outer_tile<L: Lanes, const R: usize, const V: usize, const PART: bool>
     // SAFETY: the entry checked that rows, `inner` and columns lie in their slices.
     unsafe {
         let result = job.result.as_mut_ptr().add(k * job.result_stride + column);
-        let mut sums = [[L::zero(); V]; R];
+        let mut sums = [Columns::<L, E, V>::zero(); R];
         for r in 0..R {
-            for v in 0..V {
-                let from = result.add(r * job.result_stride + v * L::COUNT);
-                sums[r][v] = load_column::<L, V, PART>(from, v, last);
-            }
+            sums[r] = Columns::load::<PART>(result.add(r * job.result_stride), last);
         }
         let left = job.left.as_ptr().add(k);
         let right = job.right.as_ptr().add(column);
@@ -254,27 +291,17 @@ unsafe fn outer_tile<L: Lanes, const R: usize, const V: usize, const PART: bool>
             let (left_place, right_place) = place((row + ROWS_PER_PASS).min(furthest));
             fetch_to_read(left.wrapping_add(left_place));
             if k == 0 {
-                (0..V).for_each(|v| fetch_to_read(right.wrapping_add(right_place + v * L::COUNT)));
+                (0..=V).for_each(|v| fetch_to_read(right.wrapping_add(right_place + v * L::COUNT)));
             }
             let (left_place, right_place) = place(row);
-            let mut vectors = [L::zero(); V];
-            for v in 0..V {
-                let from = right.add(right_place + v * L::COUNT);
-                vectors[v] = load_column::<L, V, PART>(from, v, last);
-            }
+            let factors = Columns::load::<PART>(right.add(right_place), last);
             let values = left.add(left_place);
             for r in 0..R {
-                let value = L::splat(*values.add(r));
-                for v in 0..V {
-                    sums[r][v] = value.mul_add(vectors[v], sums[r][v]);
-                }
+                sums[r].add_product(values.add(r), &factors);
             }
         }
         for r in 0..R {
-            for v in 0..V {
-                let to = result.add(r * job.result_stride + v * L::COUNT);
-                store_column::<L, V, PART>(sums[r][v], to, v, last);
-            }
+            sums[r].store::<PART>(result.add(r * job.result_stride), last);
         }
     }
 }

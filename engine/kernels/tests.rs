@@ -120,6 +120,7 @@ fn products_of_rows_that_lie_anywhere() {
                     result: &mut result,
                     result_places: Places::Every(stride),
                     add,
+                    is_cached: false,
                 });
                 let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
                 for row in 0..rows {
@@ -400,6 +401,7 @@ fn addresses_outside_are_refused() {
                 result: &mut result,
                 result_places: Places::Every(5),
                 add: false,
+                is_cached: false,
             });
         })
         .is_ok()

@@ -103,6 +103,7 @@ impl Rows<'_> {
                 result: &mut result[first * self.result_stride..],
                 result_places: Places::Every(self.result_stride),
                 add: self.add,
+                is_cached: false,
             });
         }
     }
@@ -190,6 +191,7 @@ impl Filter for Convolve {
                         result: &mut output[group * outputs..],
                         result_places: Places::At(&phase.results),
                         add: false,
+                        is_cached: false,
                     });
                 }
             }
@@ -240,6 +242,7 @@ impl Filter for Convolve {
                         result: &mut of_input[group * inputs..],
                         result_places: Places::At(&phase.results),
                         add,
+                        is_cached: false,
                     });
                 }
             }

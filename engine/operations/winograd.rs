@@ -207,6 +207,7 @@ impl Correlation {
                 result,
                 result_places: Places::Every(to),
                 add: false,
+                is_cached: true,
             });
         }
     }
