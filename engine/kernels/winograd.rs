@@ -5,7 +5,7 @@
 
 use crate::{
     instructions::with_lanes,
-    lanes::{Lanes, load, store},
+    lanes::{Lanes, fetch_to_read, fetch_to_write, load, store},
 };
 
 /// Square tiles of an image, in any order. They may lie partly outside: there they read 0, and nothing is written.
@@ -90,6 +90,17 @@ impl Points<'_> {
         }
     }
 
+    /// The pixels of an image that a tile touches and those before it in its row do not: the last 2×2 of it. The tile
+    /// may lie beyond the last one, which is meant then. Planes stay in a cache.
+    #[inline(always)]
+    fn next_pixels(&self, values: *const f32, index: usize) -> Option<[*const f32; 4]> {
+        let Self::Image(image, first) = *self else { return None };
+        let [column, row] = image.steps;
+        let corner = values.wrapping_offset(image.tiles[(first + index).min(image.count() - 1)].first);
+        let corner = corner.wrapping_add((image.side - 2) * (row + column));
+        Some([corner, corner.wrapping_add(column), corner.wrapping_add(row), corner.wrapping_add(row + column)])
+    }
+
     /// Values from a point of a tile to the next one in its row, and in its column.
     #[inline(always)]
     fn steps(&self, side: usize) -> [usize; 2] {
@@ -99,6 +110,9 @@ impl Points<'_> {
         }
     }
 }
+
+/// Values of tiles between the one that is transformed and the one whose pixels are fetched from memory meanwhile.
+const AHEAD: usize = 64;
 
 /// The mask of a tile of `points` points that are all inside.
 const fn all(points: usize) -> u16 {
@@ -188,12 +202,17 @@ unsafe fn each_tile<L: Lanes, S: Square<F, T>, const N: usize, const M: usize, c
     let (from_steps, to_steps) = (job.from_points.steps(N), job.to_points.steps(M));
     for tile in 0..job.tiles {
         let (from, to) = (job.from_points.tile(tile, job.channels), job.to_points.tile(tile, job.channels));
+        let ahead = AHEAD.div_ceil(job.channels);
+        let next_from = job.from_points.next_pixels(job.from.as_ptr(), tile + ahead);
+        let next_to = job.to_points.next_pixels(job.to.as_ptr(), tile + ahead);
         let is_whole = from.inside & all(F) == all(F) && to.inside & all(T) == all(T);
         let mut channel = 0;
         while channel < job.channels {
             let count = (job.channels - channel).min(L::COUNT);
             let from_first = job.from.as_ptr().wrapping_offset(from.first).wrapping_add(channel);
             let to_first = job.to.as_mut_ptr().wrapping_offset(to.first).wrapping_add(channel);
+            next_from.into_iter().flatten().for_each(|next| fetch_to_read(next.wrapping_add(channel)));
+            next_to.into_iter().flatten().for_each(|next| fetch_to_write(next.wrapping_add(channel)));
             // SAFETY: the entry checked that all points but those outside lie in their slices.
             unsafe {
                 if is_whole && count == L::COUNT {
