@@ -66,13 +66,15 @@ with_lanes! {
 
 #[inline(always)]
 unsafe fn filter_with<L: Lanes>(job: &mut DepthwiseFilter<'_>) {
+    let furthest = reach(job.taps);
     // SAFETY: the entry checked every address; the caller has the instructions.
-    tiles!(job.positions, POSITIONS, position, P => unsafe { filter_tile::<L, P>(job, position) });
+    tiles!(job.positions, POSITIONS, position, P => unsafe { filter_tile::<L, P>(job, position, furthest) });
 }
 
-/// All channels of `P` positions: memory is read and written nearly in the order in which it lies.
+/// All channels of `P` positions: memory is read and written nearly in the order in which it lies. `furthest` is what
+/// they see last.
 #[inline(always)]
-unsafe fn filter_tile<L: Lanes, const P: usize>(job: &mut DepthwiseFilter<'_>, position: usize) {
+unsafe fn filter_tile<L: Lanes, const P: usize>(job: &mut DepthwiseFilter<'_>, position: usize, furthest: usize) {
     // SAFETY: the entry checked that positions, taps and channels lie in their slices.
     unsafe {
         let mut input = [job.input.as_ptr(); P];
@@ -80,7 +82,6 @@ unsafe fn filter_tile<L: Lanes, const P: usize>(job: &mut DepthwiseFilter<'_>, p
         // What the next tile reads and writes comes from memory while this one is computed.
         let mut next_input = [job.input.as_ptr(); P];
         let mut next_result = [job.result.as_ptr(); P];
-        let furthest = reach(job.taps);
         for p in 0..P {
             let next = position + P + p;
             input[p] = input[p].wrapping_add(job.input_places.of(position + p));
@@ -230,8 +231,8 @@ unsafe fn gradient_tile<L: Lanes, const T: usize, const PART: bool>(
             sums[t] = load::<L, PART>(result[t], count);
         }
         // What the next pass sees comes from memory while this one is computed.
-        let furthest = reach(job.taps);
         let is_followed = first == 0 && positions.end < job.positions;
+        let furthest = if is_followed { reach(job.taps) } else { 0 };
         let input = job.input.as_ptr().add(channel);
         let gradient = job.gradient.as_ptr().add(channel);
         for position in positions {
