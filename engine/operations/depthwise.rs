@@ -3,10 +3,11 @@
 use super::{Size, filter::Filter};
 use crate::{
     chunks,
-    kernels::{DepthwiseFilter, DepthwiseGradient, Places, filter_channels, gradient_of_filter},
+    kernels::{DepthwiseFilter, DepthwiseGradient, Places, Tap, filter_channels, gradient_of_filter},
     window::Correlation,
 };
 use nasgen_modules::Convolution;
+use std::ops::Range;
 
 /// A convolution in small groups, as a sum of depthwise ones: the n-th takes, for each
 /// output channel, the n-th input channel of its group. Weights: inputs of a group × taps × output
@@ -14,65 +15,26 @@ use nasgen_modules::Convolution;
 pub(crate) struct Depthwise {
     input: Size,
     output: Size,
-    forward: Correlation,
-    backward: Correlation,
-    /// For each of the depthwise convolutions, the input channel of each output channel; empty
-    /// where they are the same ones.
-    channels: Vec<Vec<u32>>,
-    /// Weights of one of them.
-    weights: usize,
-}
-
-impl Depthwise {
-    /// Calls `work` with the images as the depthwise convolution with these `channels` sees them.
-    fn with_spread(&self, channels: &[u32], images: &[f32], work: impl FnOnce(&[f32])) {
-        if channels.is_empty() {
-            return work(images);
-        }
-        let pixels = images.len() / self.input.channels;
-        chunks::with_room(pixels * channels.len(), |room| {
-            let rows = images.chunks_exact(self.input.channels).zip(room.chunks_exact_mut(channels.len()));
-            for (from, to) in rows {
-                to.iter_mut().zip(channels).for_each(|(to, channel)| *to = from[*channel as usize]);
-            }
-            work(room);
-        });
-    }
-
-    /// The transposed filter, for each phase of the windows.
-    fn filter_back(&self, weights: &[f32], source: &[f32], result: &mut [f32], add: bool) {
-        let spread = self.input.pixels() * self.output.channels;
-        for phase in &self.backward.phases {
-            filter_channels(&mut DepthwiseFilter {
-                positions: phase.positions * (result.len() / spread),
-                channels: self.output.channels,
-                taps: &phase.taps,
-                input: source,
-                input_places: Places::At(&phase.sources),
-                weights,
-                result,
-                result_places: Places::At(&phase.results),
-                add,
-            });
-        }
-    }
+    forward: Direction,
+    backward: Direction,
+    /// The weights as `backward` wants them: outputs of a group × taps × input channels. Empty where that is the same.
+    turned: Vec<f32>,
 }
 
 impl Filter for Depthwise {
     fn new(convolution: &Convolution, input: Size, output: Size) -> Self {
         let Convolution { window, groups, .. } = *convolution;
-        let spread = Size { channels: output.channels, ..input };
-        let (inputs, outputs) = (input.channels / groups, output.channels / groups);
-        let channels_of = |nth: usize| (0..output.channels).map(|out| (out / outputs * inputs + nth) as u32).collect();
-        let is_plain = inputs == 1 && outputs == 1;
-        let channels = if is_plain { vec![Vec::new()] } else { (0..inputs).map(channels_of).collect() };
+        let shares = [input.channels / groups, output.channels / groups];
+        let spread_input = Size { channels: output.channels, ..input };
+        let spread_output = Size { channels: input.channels, ..output };
+        let forward = Correlation::forward(&window, spread_input, output);
+        let backward = Correlation::backward(&window, input, spread_output);
         Self {
             input,
             output,
-            forward: Correlation::forward(&window, spread, output),
-            backward: Correlation::backward(&window, spread, output),
-            channels,
-            weights: window.taps() * output.channels,
+            forward: Direction::new(forward, input, output, shares, window.taps()),
+            backward: Direction::new(backward, output, input, [shares[1], shares[0]], window.taps()),
+            turned: Vec::new(),
         }
     }
 
@@ -85,83 +47,162 @@ impl Filter for Depthwise {
     }
 
     fn weights(&self) -> usize {
-        self.weights * self.channels.len()
+        self.forward.weights()
     }
 
     fn images_at_a_time(&self) -> usize {
-        self.forward.images.max(self.backward.images)
+        self.forward.correlation.images.max(self.backward.correlation.images)
     }
 
     fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]) {
-        let table = &self.forward;
-        let blocks = images.chunks(table.images * self.input.values());
-        for (images, output) in blocks.zip(output.chunks_mut(table.images * self.output.values())) {
-            for (nth, (channels, weights)) in self.channels.iter().zip(weights.chunks(self.weights)).enumerate() {
-                self.with_spread(channels, images, |source| {
-                    for phase in &table.phases {
-                        filter_channels(&mut DepthwiseFilter {
-                            positions: phase.positions * (output.len() / self.output.values()),
-                            channels: self.output.channels,
-                            taps: &phase.taps,
-                            input: source,
-                            input_places: Places::At(&phase.sources),
-                            weights,
-                            result: &mut *output,
-                            result_places: Places::At(&phase.results),
-                            add: nth > 0,
-                        });
-                    }
-                });
+        self.forward.apply(weights, images, output, false);
+    }
+
+    fn prepare_backward(&mut self, weights: &[f32]) {
+        let (forward, backward) = (&self.forward, &self.backward);
+        if forward.is_plain() {
+            return;
+        }
+        self.turned.clear();
+        self.turned.reserve(weights.len());
+        for nth_output in 0..backward.shares[0] {
+            for tap in 0..backward.taps {
+                for input in 0..self.input.channels {
+                    let (group, nth_input) = (input / forward.shares[0], input % forward.shares[0]);
+                    let row = (nth_input * forward.taps + tap) * self.output.channels;
+                    self.turned.push(weights[row + group * forward.shares[1] + nth_output]);
+                }
             }
         }
     }
 
     fn input_gradient(&self, weights: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool) {
-        let table = &self.backward;
-        let blocks = of_output.chunks(table.images * self.output.values());
-        for (of_output, of_input) in blocks.zip(of_input.chunks_mut(table.images * self.input.values())) {
-            if let [channels] = &self.channels[..]
-                && channels.is_empty()
-            {
-                self.filter_back(weights, of_output, of_input, add);
-                continue;
+        let weights = if self.forward.is_plain() { weights } else { &self.turned };
+        self.backward.apply(weights, of_output, of_input, add);
+    }
+
+    fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
+        self.forward.weight_gradient(images, of_output, of_weights);
+    }
+}
+
+/// Values of spread images that are worked on at a time: they stay in the second cache.
+const SPREAD: usize = 128 * 1024;
+
+/// From inputs to outputs or, for gradients, the other way round.
+struct Direction {
+    correlation: Correlation,
+    from: Size,
+    to: Size,
+    /// Channels of a group, of `from` and of `to`.
+    shares: [usize; 2],
+    /// Taps of the window.
+    taps: usize,
+    /// Depthwise convolutions that are summed at a time.
+    at_a_time: usize,
+    /// Values from one of their spread images to the next.
+    distance: usize,
+    /// For each phase of the correlation, the taps of so many.
+    phases: Vec<Vec<Tap>>,
+}
+
+impl Direction {
+    fn new(correlation: Correlation, from: Size, to: Size, shares: [usize; 2], taps: usize) -> Self {
+        let distance = correlation.images * from.pixels() * to.channels;
+        let at_most = (SPREAD / distance).max(1);
+        // As many in each part.
+        let at_a_time = shares[0].div_ceil(shares[0].div_ceil(at_most));
+        let of_nth =
+            |nth: usize, tap: &Tap| Tap { weight: nth * taps + tap.weight, offset: nth * distance + tap.offset };
+        let phases = correlation
+            .phases
+            .iter()
+            .map(|phase| (0..at_a_time).flat_map(|nth| phase.taps.iter().map(move |tap| of_nth(nth, tap))).collect());
+        let phases = phases.collect();
+        Self { correlation, from, to, shares, taps, at_a_time, distance, phases }
+    }
+
+    /// Whether each channel has its own group: nothing has to be spread.
+    fn is_plain(&self) -> bool {
+        self.shares == [1, 1]
+    }
+
+    /// Weights of one of the depthwise convolutions.
+    fn share_of_weights(&self) -> usize {
+        self.taps * self.to.channels
+    }
+
+    fn weights(&self) -> usize {
+        self.shares[0] * self.share_of_weights()
+    }
+
+    /// Calls `work` with some images as the depthwise convolutions `nth` see them: for each channel of the result, the
+    /// nth channel of its group.
+    fn spread(&self, nth: Range<usize>, images: &[f32], work: impl FnOnce(&[f32])) {
+        if self.is_plain() {
+            return work(images);
+        }
+        let [inputs, outputs] = self.shares;
+        chunks::with_room(nth.len() * self.distance, |room| {
+            for (nth, plane) in nth.zip(room.chunks_exact_mut(self.distance)) {
+                let pixels = images.chunks_exact(self.from.channels).zip(plane.chunks_exact_mut(self.to.channels));
+                for (from, to) in pixels {
+                    let groups = from.chunks_exact(inputs).zip(to.chunks_exact_mut(outputs));
+                    groups.for_each(|(from, to)| to.fill(from[nth]));
+                }
             }
-            if !add {
-                of_input.fill(0.0);
-            }
-            let pixels = of_input.len() / self.input.channels;
-            chunks::with_room(pixels * self.output.channels, |room| {
-                for (channels, weights) in self.channels.iter().zip(weights.chunks(self.weights)) {
-                    self.filter_back(weights, of_output, room, false);
-                    let rows = of_input.chunks_mut(self.input.channels).zip(room.chunks(self.output.channels));
-                    for (to, from) in rows {
-                        from.iter().zip(channels).for_each(|(from, channel)| to[*channel as usize] += from);
-                    }
+            work(room);
+        });
+    }
+
+    /// Calls `work` with the first and the number of depthwise convolutions of each part, and their images.
+    fn for_each_part(&self, images: &[f32], mut work: impl FnMut(Range<usize>, &[f32])) {
+        for first in (0..self.shares[0]).step_by(self.at_a_time) {
+            let part = first..(first + self.at_a_time).min(self.shares[0]);
+            self.spread(part.clone(), images, |source| work(part, source));
+        }
+    }
+
+    fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32], add: bool) {
+        let table = &self.correlation;
+        let blocks = images.chunks(table.images * self.from.values());
+        for (images, output) in blocks.zip(output.chunks_mut(table.images * self.to.values())) {
+            self.for_each_part(images, |part, source| {
+                for (phase, taps) in table.phases.iter().zip(&self.phases) {
+                    filter_channels(&mut DepthwiseFilter {
+                        positions: phase.positions * (output.len() / self.to.values()),
+                        channels: self.to.channels,
+                        taps: &taps[..part.len() * phase.taps.len()],
+                        input: source,
+                        input_places: Places::At(&phase.sources),
+                        weights: &weights[part.start * self.share_of_weights()..],
+                        result: &mut *output,
+                        result_places: Places::At(&phase.results),
+                        add: add || part.start > 0,
+                    });
                 }
             });
         }
     }
 
     fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
-        let table = &self.forward;
-        let blocks = images.chunks(table.images * self.input.values());
-        for (images, of_output) in blocks.zip(of_output.chunks(table.images * self.output.values())) {
-            for (channels, of_weights) in self.channels.iter().zip(of_weights.chunks_mut(self.weights)) {
-                self.with_spread(channels, images, |source| {
-                    for phase in &table.phases {
-                        gradient_of_filter(&mut DepthwiseGradient {
-                            positions: phase.positions * (of_output.len() / self.output.values()),
-                            channels: self.output.channels,
-                            taps: &phase.taps,
-                            input: source,
-                            input_places: &phase.sources,
-                            gradient: of_output,
-                            gradient_places: &phase.results,
-                            result: of_weights,
-                        });
-                    }
-                });
-            }
+        let table = &self.correlation;
+        let blocks = images.chunks(table.images * self.from.values());
+        for (images, of_output) in blocks.zip(of_output.chunks(table.images * self.to.values())) {
+            self.for_each_part(images, |part, source| {
+                for (phase, taps) in table.phases.iter().zip(&self.phases) {
+                    gradient_of_filter(&mut DepthwiseGradient {
+                        positions: phase.positions * (of_output.len() / self.to.values()),
+                        channels: self.to.channels,
+                        taps: &taps[..part.len() * phase.taps.len()],
+                        input: source,
+                        input_places: &phase.sources,
+                        gradient: of_output,
+                        gradient_places: &phase.results,
+                        result: &mut of_weights[part.start * self.share_of_weights()..],
+                    });
+                }
+            });
         }
     }
 }
