@@ -3,8 +3,9 @@
 #![expect(unsafe_code, reason = "pages that nobody may read")]
 
 use super::{
-    DepthwiseFilter, DepthwiseGradient, Map, Offsets, Outer, Places, Points, Product, Right, Segment, Tap, Tiles,
-    Transform, filter_channels, gradient_of_filter, outer, product, product_by_columns, transform,
+    DepthwiseFilter, DepthwiseGradient, Map, Offsets, Outer, Places, Points, Product, Results, Right, Segment, Tap,
+    Tiles, Transform, filter_channels, gradient_of_filter, multiply_to_results, outer, product, product_by_columns,
+    transform,
 };
 use crate::instructions::tests::with_each_set;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
@@ -379,6 +380,61 @@ fn transforms_are_the_products_of_the_paper() {
                     }
                 }
             }
+        }
+    });
+}
+
+#[test]
+fn results_are_transforms_of_products() {
+    // No two of them overlap; some lie beyond one side or two.
+    let corners = [[1, 1], [-1, -1], [3, 3], [-1, 3], [3, -1], [1, 3], [-1, 1]];
+    let matrix = matrix(Map::Result);
+    with_each_set(|set| {
+        for (inner, columns, guard, add) in [1, 2, 5, 16].into_iter().flat_map(|inner| {
+            CHANNELS.into_iter().flat_map(move |columns| {
+                GUARDS.into_iter().flat_map(move |guard| [false, true].map(|add| (inner, columns, guard, add)))
+            })
+        }) {
+            let tiles = corners.len() - 1;
+            let distance = tiles * inner + 3;
+            let patches = Guarded::new(&numbers(15 * distance + tiles * inner, 1), guard);
+            let weights = Guarded::new(&numbers(16 * inner * columns, 2), guard);
+            let before = numbers(5 * 4 * columns, 3);
+            let mut result = Guarded::new(&before, guard);
+            multiply_to_results(&mut Results {
+                tiles,
+                inner,
+                columns,
+                patches: &patches,
+                distance,
+                weights: &weights,
+                to: &mut result,
+                to_tiles: (&Tiles::new([5, 4, columns], 2, corners), 1),
+                add,
+            });
+            let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
+            if !add {
+                let written = corners[1..].iter().flat_map(|corner| places(2, *corner, columns)).flatten();
+                written.for_each(|at| expected[at..at + columns].fill(0.0));
+            }
+            for (tile, corner) in corners[1..].iter().enumerate() {
+                for (pixel, at) in places(2, *corner, columns).into_iter().enumerate() {
+                    let Some(at) = at else { continue };
+                    for column in 0..columns {
+                        let product = |point: usize| {
+                            let term = |k: usize| {
+                                f64::from(patches[point * distance + tile * inner + k])
+                                    * f64::from(weights[(point * inner + k) * columns + column])
+                            };
+                            (0..inner).map(term).sum::<f64>()
+                        };
+                        let term =
+                            |point: usize| matrix[pixel / 2][point / 4] * product(point) * matrix[pixel % 2][point % 4];
+                        expected[at + column] += (0..16).map(term).sum::<f64>();
+                    }
+                }
+            }
+            close(&result, &expected, &format!("{set:?} {inner}→{columns} {guard:?} add {add}"));
         }
     });
 }

@@ -5,7 +5,10 @@
 use super::{Size, Taps, filter::Filter};
 use crate::{
     chunks,
-    kernels::{Map, Outer, Places, Points, Product, Segment, Tiles, Transform, outer, product, transform, transpose},
+    kernels::{
+        Map, Outer, Places, Points, Product, Results, Segment, Tiles, Transform, multiply_to_results, outer, product,
+        transform, transpose,
+    },
 };
 use nasgen_modules::{Convolution, Window};
 
@@ -17,6 +20,9 @@ const TRANSFORM: usize = 112;
 const TAPS: usize = 9;
 /// Values of transformed inputs and outputs that are worked on at a time: they stay in the second cache.
 const ROOM: usize = 64 * 1024;
+
+/// Channels of an input whose weights, of all points and 16 channels of the output, fill half of the first cache.
+const FEW_CHANNELS: usize = 16;
 
 /// Values from one plane of `values` to the next: not a multiple of what a set of the first cache holds, or all
 /// planes would want the same few of its lines.
@@ -175,6 +181,19 @@ impl Correlation {
             for (image, output) in images.zip(output.chunks_exact_mut(self.output.values())) {
                 self.for_each_part(|first, tiles| {
                     self.transform_patches(image, first, tiles, patches);
+                    if self.has_few_weights() {
+                        return multiply_to_results(&mut Results {
+                            tiles,
+                            inner: from,
+                            columns: to,
+                            patches,
+                            distance: plane(tiles * from),
+                            weights: &self.weights,
+                            to: output,
+                            to_tiles: (&self.results, first),
+                            add,
+                        });
+                    }
                     self.multiply(tiles, patches, results);
                     transform(&mut Transform {
                         map: Map::Result,
@@ -189,6 +208,11 @@ impl Correlation {
                 });
             }
         });
+    }
+
+    /// Whether the weights of one register of columns stay in the first cache while all points are computed.
+    fn has_few_weights(&self) -> bool {
+        self.input.channels <= FEW_CHANNELS
     }
 
     /// The products of all points, each of `tiles` rows.
