@@ -335,7 +335,7 @@ fn what_the_time_cuts_off_is_set_aside() {
 #[test]
 fn a_search_that_time_ends_weighs_costs_and_has_a_last_step() {
     let folder = folder_with_space();
-    let arguments = "space.yml --epochs 8 --subset 300 --batch 100 --jobs 1 --finalists 2 --final-seeds 1 --time 8s";
+    let arguments = "space.yml --epochs 8 --subset 300 --batch 100 --jobs 1 --finalists 2 --final-seeds 1 --time 16s";
     let (code, result, stderr) = search(folder.path(), arguments);
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("search  auto:cost_exponent=1, pruner asha"), "{stderr}");
