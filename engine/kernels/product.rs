@@ -267,6 +267,8 @@ unsafe fn outer_panel<L: Lanes, E: Lanes, const V: usize, const PART: bool>(
     });
 }
 
+/// `R` rows of the result, from the sums over some `rows`. `place` says where a row of each factor begins; rows beyond
+/// `furthest` have no place, and are not fetched ahead.
 #[inline(always)]
 unsafe fn outer_tile<L: Lanes, E: Lanes, const R: usize, const V: usize, const PART: bool>(
     job: &mut Outer<'_>,

@@ -4,7 +4,7 @@ use super::{Size, filter::Filter};
 use crate::{
     chunks,
     kernels::{DepthwiseFilter, DepthwiseGradient, Places, Tap, filter_channels, gradient_of_filter},
-    window::Correlation,
+    window::{Correlation, Phase},
 };
 use nasgen_modules::Convolution;
 use std::ops::Range;
@@ -114,11 +114,9 @@ impl Direction {
         let at_a_time = shares[0].div_ceil(shares[0].div_ceil(at_most));
         let of_nth =
             |nth: usize, tap: &Tap| Tap { weight: nth * taps + tap.weight, offset: nth * distance + tap.offset };
-        let phases = correlation
-            .phases
-            .iter()
-            .map(|phase| (0..at_a_time).flat_map(|nth| phase.taps.iter().map(move |tap| of_nth(nth, tap))).collect());
-        let phases = phases.collect();
+        let all =
+            |phase: &Phase| (0..at_a_time).flat_map(|nth| phase.taps.iter().map(move |tap| of_nth(nth, tap))).collect();
+        let phases = correlation.phases.iter().map(all).collect();
         Self { correlation, from, to, shares, taps, at_a_time, distance, phases }
     }
 
@@ -155,7 +153,7 @@ impl Direction {
         });
     }
 
-    /// Calls `work` with the first and the number of depthwise convolutions of each part, and their images.
+    /// Calls `work` with each part of the depthwise convolutions and the images that these see.
     fn for_each_part(&self, images: &[f32], mut work: impl FnMut(Range<usize>, &[f32])) {
         for first in (0..self.shares[0]).step_by(self.at_a_time) {
             let part = first..(first + self.at_a_time).min(self.shares[0]);
@@ -203,6 +201,73 @@ impl Direction {
                     });
                 }
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operations::Convolve;
+    use nasgen_modules::{Window, randomness::Stream};
+
+    /// Groups with so many inputs that they go in several parts, forwards and backwards.
+    #[test]
+    fn parts_add_up_to_what_the_direct_convolution_computes() {
+        let size = Size { height: 5, width: 4, channels: 14 };
+        let numbers = |count: usize, name: &str| -> Vec<f32> {
+            let stream = Stream::new(0, name);
+            (0..count as u64).map(|index| stream.uniform(index) * 2.0 - 1.0).collect()
+        };
+        let close = |actual: &[f32], expected: &[f32], what: &str| {
+            for (actual, expected) in actual.iter().zip(expected) {
+                assert!((actual - expected).abs() <= 2e-5 * expected.abs().max(1.0), "{what}: {actual} for {expected}");
+            }
+        };
+        for (input, output) in [(size, Size { channels: 4, ..size }), (Size { channels: 4, ..size }, size)] {
+            let convolution = Convolution::new(output.channels, Window::centered(3, 1)).groups(2);
+            let mut direct = Convolve::new(&convolution, input, output);
+            let mut depthwise = Depthwise::new(&convolution, input, output);
+            let parts = |direction: &Direction| direction.shares[0].div_ceil(direction.at_a_time);
+            assert!(parts(&depthwise.forward).max(parts(&depthwise.backward)) > 1, "all at once");
+            let images = 3;
+            // A direct convolution has taps × inputs of a group × outputs.
+            let weights = numbers(depthwise.weights(), "weights");
+            let (inputs, to) = (depthwise.forward.shares[0], output.channels);
+            let place = |nth: usize, tap: usize| (tap * inputs + nth) * to;
+            let arrange = |from: &[f32], into_direct: bool| {
+                let mut arranged = vec![0.0; from.len()];
+                for (nth, tap) in (0..inputs).flat_map(|nth| (0..9).map(move |tap| (nth, tap))) {
+                    let [ours, theirs] = [(nth * 9 + tap) * to, place(nth, tap)];
+                    let [at, there] = if into_direct { [ours, theirs] } else { [theirs, ours] };
+                    arranged[there..there + to].copy_from_slice(&from[at..at + to]);
+                }
+                arranged
+            };
+            let direct_weights = arrange(&weights, true);
+            let seen = numbers(images * input.values(), "seen");
+            let of_output = numbers(images * output.values(), "gradients");
+
+            let [mut expected, mut actual] = [vec![0.0; of_output.len()], vec![0.0; of_output.len()]];
+            direct.apply(&direct_weights, &seen, &mut expected);
+            depthwise.apply(&weights, &seen, &mut actual);
+            close(&actual, &expected, "forward");
+
+            direct.prepare_backward(&direct_weights);
+            depthwise.prepare_backward(&weights);
+            for add in [false, true] {
+                let mut expected = numbers(seen.len(), "before");
+                let mut actual = expected.clone();
+                direct.input_gradient(&direct_weights, &of_output, &mut expected, add);
+                depthwise.input_gradient(&weights, &of_output, &mut actual, add);
+                close(&actual, &expected, "input gradient");
+            }
+
+            let mut expected = numbers(weights.len(), "before");
+            let mut actual = arrange(&expected, false);
+            direct.weight_gradient(&seen, &of_output, &mut expected);
+            depthwise.weight_gradient(&seen, &of_output, &mut actual);
+            close(&arrange(&actual, true), &expected, "weight gradient");
         }
     }
 }
