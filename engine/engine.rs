@@ -9,6 +9,7 @@ use crate::{
     optimizer::{Optimizer, Rule},
     parameters::Slot,
     plan::Plan,
+    schedule::{Rooms, Scoring},
 };
 use nasgen_modules::{Layers, Primitive, Shape};
 
@@ -19,6 +20,7 @@ pub struct Engine {
     parameter_gradients: Vec<f32>,
     optimizer: Optimizer,
     buffers: Vec<Buffer>,
+    rooms: Rooms,
     /// Sums of the gradients of batches that the optimizer has not seen yet.
     waiting: Vec<f32>,
     input: Shape,
@@ -74,7 +76,7 @@ pub fn training_bytes(layers: &Layers, images: usize) -> Option<u64> {
         return None;
     }
     let plan = Plan::of(layers, 0);
-    let [training, evaluation] = [&plan.training.buffers, &plan.evaluation.buffers];
+    let [training, evaluation] = [&plan.training.buffers, &plan.schedule.shared().buffers];
     let length = |buffers: &[usize], index| buffers.get(index).copied().unwrap_or(0);
     let places = 0..training.len().max(evaluation.len());
     let values: usize = places.map(|index| length(training, index).max(length(evaluation, index))).sum();
@@ -103,6 +105,7 @@ impl Engine {
             parameter_gradients: vec![0.0; count],
             optimizer: Optimizer::new(rule, count),
             buffers: Vec::new(),
+            rooms: Rooms::default(),
             waiting: Vec::new(),
             input,
             multiply_adds: layers.macs(),
@@ -200,12 +203,20 @@ impl Engine {
     pub fn scores(&mut self, images: &[f32]) -> Result<Vec<f32>, EngineError> {
         let run = Run { images: self.take_images(images, false)?, training: false, step: 0 };
         if self.multiply_adds.saturating_mul(run.images as u64) < WAKING {
-            chunks::alone(|| self.forward(&run));
+            chunks::alone(|| self.score(&run));
         } else {
             let _alert = (run.images < chunks::threads()).then(chunks::Alert::raise);
-            self.forward(&run);
+            self.score(&run);
         }
         Ok(self.output(&run).to_vec())
+    }
+
+    fn score(&mut self, run: &Run) {
+        let Self { plan: Plan { steps, lengths, schedule, .. }, parameters, buffers, rooms, .. } = self;
+        for step in &mut *steps {
+            step.operation.prepare(run, &parameters[step.parameters.clone()]);
+        }
+        Scoring { run, steps, lengths, parameters, rooms }.run(schedule, buffers);
     }
 
     /// The scores that the last forward pass gave.
@@ -304,23 +315,24 @@ impl Engine {
 
     fn forward(&mut self, run: &Run) {
         let Self { plan, parameters, buffers, .. } = self;
-        let Plan { steps, lengths, training, evaluation, .. } = plan;
-        let places = &(if run.training { training } else { evaluation }).values;
-        let place = |value: usize| places[value].expect("a value that is read or written has a buffer");
+        let Plan { steps, lengths, training, .. } = plan;
+        let place = |value: usize| training.values[value].expect("a value that is read or written has a buffer");
         for step in steps {
             let mut output = std::mem::take(&mut buffers[place(step.output)]);
-            let run = &Run { training: run.training && !step.frozen, ..*run };
-            let saved = step.saved.filter(|_| run.training);
+            let saved = step.saved.filter(|_| !step.frozen);
             let mut room = saved.map(|saved| std::mem::take(&mut buffers[place(saved)])).unwrap_or_default();
             let value = |value: &usize| buffers[place(*value)].part(run.images * lengths[*value]);
             let inputs: Vec<&[f32]> = step.inputs.iter().map(value).collect();
-            step.operation.forward(
-                run,
-                &parameters[step.parameters.clone()],
-                &inputs,
-                room.part_mut(saved.map_or(0, |saved| run.images * lengths[saved])),
-                output.part_mut(run.images * lengths[step.output]),
-            );
+            let parameters = &parameters[step.parameters.clone()];
+            let into = output.part_mut(run.images * lengths[step.output]);
+            if step.frozen {
+                let run = &Run { training: false, ..*run };
+                step.operation.prepare(run, parameters);
+                step.operation.apply(run, parameters, &inputs, into);
+            } else {
+                let room = room.part_mut(saved.map_or(0, |saved| run.images * lengths[saved]));
+                step.operation.forward(run, parameters, &inputs, room, into);
+            }
             buffers[place(step.output)] = output;
             if let Some(saved) = saved {
                 buffers[place(saved)] = room;
@@ -412,7 +424,7 @@ pub(crate) fn input_of(layers: &Layers) -> Result<Shape, EngineError> {
 }
 
 fn assignment<'a>(plan: &'a Plan, run: &Run) -> &'a Assignment {
-    if run.training { &plan.training } else { &plan.evaluation }
+    if run.training { &plan.training } else { plan.schedule.shared() }
 }
 
 /// Channels × pixels become pixels × channels.

@@ -25,6 +25,10 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store_first(self, to: *mut f32, count: usize);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
+    /// The larger of both; `other` where one is no number.
+    unsafe fn max(self, other: Self) -> Self;
+    /// The smaller of both; `other` where one is no number.
+    unsafe fn min(self, other: Self) -> Self;
     /// `self · factor + sum`.
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
 }
@@ -122,6 +126,14 @@ impl Lanes for Portable {
         Self(std::array::from_fn(|lane| self.0[lane] - other.0[lane]))
     }
     #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| if self.0[lane] > other.0[lane] { self.0[lane] } else { other.0[lane] }))
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| if self.0[lane] < other.0[lane] { self.0[lane] } else { other.0[lane] }))
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
         let mut result = sum.0;
         for lane in 0..8 {
@@ -155,7 +167,8 @@ mod x86 {
     /// are called and how a part of it is loaded and stored.
     macro_rules! register {
         ($(#[$attribute:meta])* $name:ident($values:ty): COUNT $count:literal, ROWS $rows:literal, Half $half:ty;
-            $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul_add:ident;
+            $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $max:ident, $min:ident,
+            $mul_add:ident;
             |$from:ident, $to:ident, $lanes:ident, $first:ident| $load_first:expr, $store_first:expr) => {
             $(#[$attribute])*
             #[derive(Clone, Copy)]
@@ -201,6 +214,14 @@ mod x86 {
                     Self(unsafe { $sub(self.0, other.0) })
                 }
                 #[inline(always)]
+                unsafe fn max(self, other: Self) -> Self {
+                    Self(unsafe { $max(self.0, other.0) })
+                }
+                #[inline(always)]
+                unsafe fn min(self, other: Self) -> Self {
+                    Self(unsafe { $min(self.0, other.0) })
+                }
+                #[inline(always)]
                 unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
                     Self(unsafe { $mul_add(self.0, factor.0, sum.0) })
                 }
@@ -211,14 +232,16 @@ mod x86 {
     register! {
         /// AVX-512 F.
         Avx512(__m512): COUNT 16, ROWS 8, Half Avx512Half;
-        _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_fmadd_ps;
+        _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_sub_ps,
+        _mm512_max_ps, _mm512_min_ps, _mm512_fmadd_ps;
         |from, to, lanes, count| _mm512_maskz_loadu_ps(mask(count), from), _mm512_mask_storeu_ps(to, mask(count), lanes)
     }
 
     register! {
         /// AVX-512 VL: half a register, with the masks of AVX-512.
         Avx512Half(__m256): COUNT 8, ROWS 8, Half Self;
-        _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_fmadd_ps;
+        _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps,
+        _mm256_max_ps, _mm256_min_ps, _mm256_fmadd_ps;
         |from, to, lanes, count| _mm256_maskz_loadu_ps(mask(count) as u8, from),
             _mm256_mask_storeu_ps(to, mask(count) as u8, lanes)
     }
@@ -226,7 +249,8 @@ mod x86 {
     register! {
         /// AVX2 with FMA.
         Avx2(__m256): COUNT 8, ROWS 4, Half Self;
-        _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_fmadd_ps;
+        _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_sub_ps,
+        _mm256_max_ps, _mm256_min_ps, _mm256_fmadd_ps;
         |from, to, lanes, count| _mm256_maskload_ps(from, signs(count)), _mm256_maskstore_ps(to, signs(count), lanes)
     }
 }

@@ -26,6 +26,7 @@ mod operations;
 mod optimizer;
 mod parameters;
 mod plan;
+mod schedule;
 mod window;
 
 pub use engine::{Engine, EngineError, StepOutcome, Tensors, TrainStep, training_bytes};

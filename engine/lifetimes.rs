@@ -1,6 +1,7 @@
 //! Which values share memory: those that are never needed at the same time.
 
 use crate::{operation::Rereads, plan::Step};
+use std::ops::Range;
 
 /// A buffer for each value and each gradient that a run needs.
 #[derive(Clone, Debug, Default)]
@@ -28,48 +29,80 @@ impl Lifetime {
 
 /// Assigns buffers to the values of a run. Time runs from 0, where the inputs appear, through the
 /// steps and the loss back through the steps.
-pub(crate) fn assign(steps: &[Step], lengths: &[usize], inputs: usize, output: usize, training: bool) -> Assignment {
+pub(crate) fn assign(steps: &[Step], lengths: &[usize], inputs: usize, output: usize) -> Assignment {
     let loss = steps.len() + 1;
     let backward = |step: usize| 2 * steps.len() + 1 - step;
     let mut values: Vec<Option<Lifetime>> = vec![None; lengths.len()];
     let mut gradients: Vec<Option<Lifetime>> = vec![None; lengths.len()];
-    let need = |lifetime: &mut Option<Lifetime>, moment: usize| match lifetime {
-        Some(Lifetime { last, .. }) => *last = (*last).max(moment),
-        None => *lifetime = Some(Lifetime { first: moment, last: moment }),
-    };
     (0..inputs).for_each(|input| need(&mut values[input], 0));
     for (index, step) in steps.iter().enumerate() {
         let rereads = step.operation.rereads();
         need(&mut values[step.output], index + 1);
         for (number, input) in step.inputs.iter().enumerate() {
             need(&mut values[*input], index + 1);
-            if training && rereads.input(number) {
+            if rereads.input(number) {
                 need(&mut values[*input], backward(index));
             }
         }
-        if training && rereads == Rereads::Output {
+        if rereads == Rereads::Output {
             need(&mut values[step.output], backward(index));
         }
-        if let (true, Some(saved)) = (training, step.saved) {
+        if let Some(saved) = step.saved {
             need(&mut values[saved], index + 1);
             need(&mut values[saved], backward(index));
         }
     }
     need(&mut values[output], loss);
-    if training {
-        need(&mut gradients[output], loss);
-        for (index, step) in steps.iter().enumerate().rev() {
-            // What nothing reads has no gradient, and gives none.
-            if gradients[step.output].is_none() {
-                continue;
-            }
-            need(&mut gradients[step.output], backward(index));
-            for input in step.inputs.iter().filter(|input| **input >= inputs) {
-                need(&mut gradients[*input], backward(index));
-            }
+    need(&mut gradients[output], loss);
+    for (index, step) in steps.iter().enumerate().rev() {
+        // What nothing reads has no gradient, and gives none.
+        if gradients[step.output].is_none() {
+            continue;
+        }
+        need(&mut gradients[step.output], backward(index));
+        for input in step.inputs.iter().filter(|input| **input >= inputs) {
+            need(&mut gradients[*input], backward(index));
         }
     }
     pack(&values, &gradients, lengths)
+}
+
+/// Assigns buffers to the values of class scores that more than one of `stretches` needs. Time counts these, from 1 on.
+pub(crate) fn assign_shared(
+    steps: &[Step],
+    lengths: &[usize],
+    inputs: usize,
+    output: usize,
+    stretches: &[Range<usize>],
+) -> Assignment {
+    let mut values: Vec<Option<Lifetime>> = vec![None; lengths.len()];
+    (0..inputs).for_each(|input| need(&mut values[input], 0));
+    for (index, stretch) in stretches.iter().enumerate() {
+        for step in &steps[stretch.clone()] {
+            step.inputs.iter().chain([&step.output]).for_each(|value| need(&mut values[*value], index + 1));
+        }
+    }
+    need(&mut values[output], stretches.len() + 1);
+    let is_shared = |lifetime: &Lifetime| lifetime.last > lifetime.first;
+    let shared: Vec<_> = values.into_iter().map(|lifetime| lifetime.filter(is_shared)).collect();
+    pack(&shared, &vec![None; lengths.len()], lengths)
+}
+
+/// Assigns buffers to the values that nothing but these steps needs. Time counts them.
+pub(crate) fn assign_inside(steps: &[Step], lengths: &[usize], shared: &Assignment) -> Assignment {
+    let mut values: Vec<Option<Lifetime>> = vec![None; lengths.len()];
+    for (index, step) in steps.iter().enumerate() {
+        let inside = step.inputs.iter().chain([&step.output]).filter(|value| shared.values[**value].is_none());
+        inside.for_each(|value| need(&mut values[*value], index));
+    }
+    pack(&values, &vec![None; lengths.len()], lengths)
+}
+
+fn need(lifetime: &mut Option<Lifetime>, moment: usize) {
+    match lifetime {
+        Some(Lifetime { last, .. }) => *last = (*last).max(moment),
+        None => *lifetime = Some(Lifetime { first: moment, last: moment }),
+    }
 }
 
 /// Largest first, each into the first buffer that is free all its lifetime.

@@ -35,14 +35,27 @@ impl Rereads {
 
 /// One step of a plan, with what it keeps from forward to backward. Buffers hold pixels × channels,
 /// image after image.
-pub(crate) trait Operation: Send {
-    /// Computes `output` from `inputs`. `saved` has room for as many values as the output if the
-    /// operation [`Self::saves`] and the run is a training one; backward sees it again.
-    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], saved: &mut [f32], output: &mut [f32]);
+pub(crate) trait Operation: Send + Sync {
+    /// Gets ready for [`Self::apply`] in evaluation, until the parameters change or backward is run.
+    fn prepare(&mut self, _run: &Run, _parameters: &[f32]) {}
+
+    /// Computes `output` from `inputs`.
+    fn apply(&self, run: &Run, parameters: &[f32], inputs: &[&[f32]], output: &mut [f32]);
+
+    /// As [`Self::apply`], in training: remembers what backward needs. `saved`, which backward sees again, has room for
+    /// as many values as the output if the operation [`Self::saves`].
+    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], _saved: &mut [f32], output: &mut [f32]) {
+        self.apply(run, parameters, inputs, output);
+    }
 
     /// Overwrites the gradients of the parameters, and gives each input its gradient. May overwrite
     /// the gradient of the output.
     fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>);
+
+    /// Pixels of an image's output, each of which meets all of the operation's weights; `None` where there are few.
+    fn pixels(&self) -> Option<usize> {
+        None
+    }
 
     /// Whether training needs room beside the output.
     fn saves(&self) -> bool {

@@ -9,6 +9,7 @@ use crate::{
         Followers, MaxPool, Normalise, Normaliser, Residual, Scale, Size, Softmax, Winograd,
     },
     parameters::Slot,
+    schedule::Schedule,
 };
 use nasgen_modules::{Activation, Convolution, Layers, Node, Primitive, Source, randomness::Stream};
 use std::{collections::BTreeMap, ops::Range};
@@ -44,8 +45,8 @@ pub(crate) struct Plan {
     pub(crate) norm_of_one_value: Option<String>,
     /// Where values and gradients lie.
     pub(crate) training: Assignment,
-    /// The same for a run without a backward pass.
-    pub(crate) evaluation: Assignment,
+    /// The same for class scores, and in which order they are computed.
+    pub(crate) schedule: Schedule,
 }
 
 impl Plan {
@@ -65,9 +66,9 @@ impl Plan {
         let (inputs, output) = (layers.inputs().len(), planner.value(layers.output_source()));
         let Planner { steps, lengths, slots, .. } = planner;
         let norm_of_one_value = norm_of_one_value(layers);
-        let training = assign(&steps, &lengths, inputs, output, true);
-        let evaluation = assign(&steps, &lengths, inputs, output, false);
-        Self { steps, lengths, output, slots, norm_of_one_value, training, evaluation }
+        let training = assign(&steps, &lengths, inputs, output);
+        let schedule = Schedule::of(&steps, &lengths, inputs, output);
+        Self { steps, lengths, output, slots, norm_of_one_value, training, schedule }
     }
 
     /// Number of parameters.

@@ -275,6 +275,41 @@ fn scores_do_not_depend_on_the_number_of_threads() {
     }
 }
 
+/// Batches go through a network a few images at a time, other numbers of them in each stretch of it, and several parts
+/// of a batch at once.
+#[test]
+fn scores_of_an_image_do_not_depend_on_its_batch() {
+    let plan = |name: &str, text: String, shape| {
+        let spec = ModelSpec::parse(&SourceText { name: name.into(), text }, &Blocks::builtin()).unwrap();
+        Network::plan(&spec, shape).unwrap().layers
+    };
+    let file = |name: &str| {
+        let path = format!("{}/model_configs/{name}.yml", env!("CARGO_MANIFEST_DIR"));
+        plan(name, std::fs::read_to_string(path).unwrap(), Shape::image(3, 32, 32))
+    };
+    let networks = [
+        plan("wide", WIDE.to_owned(), Shape::image(3, 31, 30)),
+        joins(),
+        file("mobilenetv3_small"),
+        file("shufflenetv2"),
+    ];
+    for (layers, images) in networks.iter().zip([9, 21, 67, 40]) {
+        let batch = noise(layers, images);
+        let score = |threads, at_a_time: usize| {
+            let values = layers.inputs()[0].dims().iter().product::<usize>();
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+                let mut engine = engine::compile(layers, &lively(layers), PLAIN, 0).unwrap();
+                let parts = batch.images.chunks(at_a_time * values);
+                parts.flat_map(|part| engine.scores(part).unwrap()).collect::<Vec<f32>>()
+            })
+        };
+        let alone = score(1, 1);
+        for (threads, at_a_time) in [(1, images), (2, images), (3, images), (2, 5), (4, 2)] {
+            assert!(score(threads, at_a_time) == alone, "{at_a_time} of {images} images on {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn images_and_weights_that_do_not_fit_are_refused() {
     let layers = with_classifier(Layers::identity(vec![Shape::image(3, 4, 4)]));

@@ -1,6 +1,6 @@
 //! Matrix products whose right factor is large and read once.
 
-use super::{Places, Product, Segment, product, transpose};
+use super::{Finish, Places, Product, Segment, finish::Start, product, transpose};
 use crate::chunks;
 
 /// Columns that one task computes: whole registers of every instruction set. With few rows the task is
@@ -23,26 +23,50 @@ pub(crate) enum Right<'a> {
     Columns(&'a [f32]),
 }
 
-/// `result = left · right`, or added to what is there, on all threads. Each task reads all of the
+/// `result = left · right` with a finish, which adds to what is there without bending it or not at all, on all threads. Each task reads all of the
 /// left factor and computes its own columns, so that no two read the same part of the right one.
 /// `left` has rows of `inner` values and `result` rows of `columns`.
 pub(crate) fn product_by_columns(
     [rows, inner, columns]: [usize; 3],
     left: &[f32],
     right: Right<'_>,
-    room: &mut Vec<f32>,
     result: &mut [f32],
-    add: bool,
+    finish: Finish<'_>,
+) {
+    let add = matches!(finish.start, Start::There);
+    let finish = if add { Finish::STORE } else { finish };
+    let sizes = [rows, inner, columns];
+    // What one row's tasks compute lies where it belongs.
+    if rows == 1 && !add {
+        return multiply(sizes, left, right, result, finish);
+    }
+    chunks::with_room(rows * columns, |parts| {
+        multiply(sizes, left, right, parts, finish);
+        let (parts, at_a_time) = (&*parts, columns_per_task(rows, columns));
+        chunks::for_each_share(rows, result, columns, |first, result| {
+            for (row, result) in result.chunks_exact_mut(columns).enumerate() {
+                for (part, result) in parts.chunks(rows * at_a_time).zip(result.chunks_mut(at_a_time)) {
+                    let from = &part[(first + row) * result.len()..][..result.len()];
+                    if add {
+                        result.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                    } else {
+                        result.copy_from_slice(from);
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// What each task computes, one after the other: all rows of its columns.
+fn multiply(
+    [rows, inner, columns]: [usize; 3],
+    left: &[f32],
+    right: Right<'_>,
+    parts: &mut [f32],
+    finish: Finish<'_>,
 ) {
     let at_a_time = columns_per_task(rows, columns);
-    // What one row's tasks compute lies where it belongs.
-    let is_direct = rows == 1 && !add;
-    let parts = if is_direct {
-        &mut *result
-    } else {
-        room.resize(rows * columns, 0.0);
-        &mut room[..]
-    };
     let tasks = parts.chunks_mut(rows * at_a_time).enumerate().collect();
     chunks::run(tasks, rows * inner * columns, |(task, part)| {
         let (first, width) = (task * at_a_time, part.len() / rows);
@@ -57,7 +81,7 @@ pub(crate) fn product_by_columns(
                 right_stride,
                 result: part,
                 result_places: Places::Every(width),
-                add: false,
+                finish: finish.at_column(first),
                 is_cached: false,
             });
         };
@@ -67,22 +91,6 @@ pub(crate) fn product_by_columns(
                 transpose(&values[first * inner..(first + width) * inner], inner, room);
                 multiply(room, width, part);
             }),
-        }
-    });
-    if is_direct {
-        return;
-    }
-    let room = &*room;
-    chunks::for_each_share(rows, result, columns, |first, result| {
-        for (row, result) in result.chunks_exact_mut(columns).enumerate() {
-            for (part, result) in room.chunks(rows * at_a_time).zip(result.chunks_mut(at_a_time)) {
-                let from = &part[(first + row) * result.len()..][..result.len()];
-                if add {
-                    result.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-                } else {
-                    result.copy_from_slice(from);
-                }
-            }
         }
     });
 }

@@ -1,7 +1,11 @@
 //! Sums over the taps of a window, for each channel by itself.
 #![expect(unsafe_code, reason = "kernels take raw pointers; the entries check that all of them stay inside")]
 
-use super::{Offsets, Places, tiles};
+use super::{
+    Finish, Offsets, Places,
+    finish::{Curve, Start, with_bend},
+    tiles,
+};
 use crate::{
     instructions::with_lanes,
     lanes::{Lanes, fetch_to_read, fetch_to_write, load, store},
@@ -16,8 +20,7 @@ pub(crate) struct Tap {
     pub(crate) offset: usize,
 }
 
-/// `result[position][c] = Σ_tap input[position + tap][c] · weights[tap][c]`, or added to what is
-/// there.
+/// `result[position][c] = Σ_tap input[position + tap][c] · weights[tap][c]`, with a [`Finish`].
 pub(crate) struct DepthwiseFilter<'a> {
     pub(crate) positions: usize,
     pub(crate) channels: usize,
@@ -28,7 +31,7 @@ pub(crate) struct DepthwiseFilter<'a> {
     pub(crate) weights: &'a [f32],
     pub(crate) result: &'a mut [f32],
     pub(crate) result_places: Places<'a>,
-    pub(crate) add: bool,
+    pub(crate) finish: Finish<'a>,
 }
 
 /// Positions whose sums are in registers at a time.
@@ -51,6 +54,7 @@ impl DepthwiseFilter<'_> {
         }
         let result = self.result_places.furthest(self.positions) + self.channels;
         assert!(result <= self.result.len(), "the result ends outside");
+        self.finish.check(self.channels);
     }
 }
 
@@ -114,10 +118,14 @@ unsafe fn filter_register<L: Lanes, const P: usize, const PART: bool>(
     // SAFETY: as in `filter_tile`.
     unsafe {
         let mut sums = [L::zero(); P];
-        if job.add {
-            for p in 0..P {
-                sums[p] = load::<L, PART>(result[p].add(channel), count);
+        match job.finish.start {
+            Start::Zero => {}
+            Start::There => {
+                for p in 0..P {
+                    sums[p] = load::<L, PART>(result[p].add(channel), count);
+                }
             }
+            Start::Row(row) => sums = [load::<L, PART>(row.as_ptr().add(channel), count); P],
         }
         let weights = job.weights.as_ptr().wrapping_add(channel);
         for tap in job.taps {
@@ -127,6 +135,11 @@ unsafe fn filter_register<L: Lanes, const P: usize, const PART: bool>(
                 sums[p] = load::<L, PART>(from, count).mul_add(weight, sums[p]);
             }
         }
+        with_bend!(job.finish.bend, C => {
+            for p in 0..P {
+                sums[p] = C::of(sums[p]);
+            }
+        });
         for p in 0..P {
             store::<L, PART>(sums[p], result[p].add(channel), count);
         }

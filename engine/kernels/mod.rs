@@ -3,12 +3,14 @@
 
 mod columns;
 mod depthwise;
+mod finish;
 mod product;
 mod transpose;
 mod winograd;
 
 pub(crate) use columns::{Right, has_columns_for_all, product_by_columns};
 pub(crate) use depthwise::{DepthwiseFilter, DepthwiseGradient, Tap, filter_channels, gradient_of_filter};
+pub(crate) use finish::{Bend, Finish};
 pub(crate) use product::{Outer, Product, Segment, outer, product};
 pub(crate) use transpose::transpose;
 pub(crate) use winograd::{Map, Points, Results, Tiles, Transform, multiply_to_results, transform};

@@ -2,7 +2,11 @@
 //! each row may be made of several pieces.
 #![expect(unsafe_code, reason = "kernels take raw pointers; the entries check that all of them stay inside")]
 
-use super::{Places, panels, tiles};
+use super::{
+    Finish, Places,
+    finish::{Curve, Start, with_bend},
+    panels, tiles,
+};
 use crate::{
     instructions::with_lanes,
     lanes::{Lanes, fetch_to_read, fetch_to_write, load, store},
@@ -19,7 +23,7 @@ pub(crate) struct Segment {
     pub(crate) length: usize,
 }
 
-/// `result[row][column] = Σ left[row][k] · right[k][column]`, or added to what is there.
+/// `result[row][column] = Σ left[row][k] · right[k][column]`, with a [`Finish`].
 pub(crate) struct Product<'a> {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
@@ -31,7 +35,7 @@ pub(crate) struct Product<'a> {
     pub(crate) right_stride: usize,
     pub(crate) result: &'a mut [f32],
     pub(crate) result_places: Places<'a>,
-    pub(crate) add: bool,
+    pub(crate) finish: Finish<'a>,
     /// All of it is in a cache: nothing need be fetched ahead.
     pub(crate) is_cached: bool,
 }
@@ -44,6 +48,7 @@ impl Product<'_> {
         let right = if right == 0 { 0 } else { (right - 1) * self.right_stride + self.columns };
         assert!(right <= self.right.len(), "the right factor ends outside");
         assert!(self.result_places.furthest(self.rows) + self.columns <= self.result.len(), "the result ends outside");
+        self.finish.check(self.columns);
     }
 }
 
@@ -98,6 +103,19 @@ impl<L: Lanes, E: Lanes, const V: usize> Columns<L, E, V> {
                 self.whole[v].store(to.add(v * L::COUNT));
             }
             store::<E, PART>(self.end, to.add(V * L::COUNT), last);
+        }
+    }
+
+    /// # Safety
+    /// As [`Lanes`].
+    #[inline(always)]
+    unsafe fn bend<C: Curve>(&mut self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for v in 0..V {
+                self.whole[v] = C::of(self.whole[v]);
+            }
+            self.end = C::of(self.end);
         }
     }
 
@@ -167,10 +185,14 @@ unsafe fn tile<L: Lanes, E: Lanes, const R: usize, const V: usize, const PART: b
         }
         let next = job.left.as_ptr().wrapping_add(job.left_places.near(row + R, job.rows));
         let mut sums = [Columns::<L, E, V>::zero(); R];
-        if job.add {
-            for r in 0..R {
-                sums[r] = Columns::load::<PART>(result[r], last);
+        match job.finish.start {
+            Start::Zero => {}
+            Start::There => {
+                for r in 0..R {
+                    sums[r] = Columns::load::<PART>(result[r], last);
+                }
             }
+            Start::Row(row) => sums = [Columns::load::<PART>(row.as_ptr().add(column), last); R],
         }
         for segment in job.segments {
             let mut right = job.right.as_ptr().add(segment.right * job.right_stride + column);
@@ -183,6 +205,11 @@ unsafe fn tile<L: Lanes, E: Lanes, const R: usize, const V: usize, const PART: b
                 right = right.wrapping_add(job.right_stride);
             }
         }
+        with_bend!(job.finish.bend, C => {
+            for r in 0..R {
+                sums[r].bend::<C>();
+            }
+        });
         for r in 0..R {
             sums[r].store::<PART>(result[r], last);
         }

@@ -3,11 +3,15 @@
 #![expect(unsafe_code, reason = "pages that nobody may read")]
 
 use super::{
-    DepthwiseFilter, DepthwiseGradient, Map, Offsets, Outer, Places, Points, Product, Results, Right, Segment, Tap,
-    Tiles, Transform, filter_channels, gradient_of_filter, multiply_to_results, outer, product, product_by_columns,
-    transform,
+    Bend, DepthwiseFilter, DepthwiseGradient, Finish, Map, Offsets, Outer, Places, Points, Product, Results, Right,
+    Segment, Tap, Tiles, Transform, filter_channels, finish::Start, gradient_of_filter, multiply_to_results, outer,
+    product, product_by_columns, transform,
 };
-use crate::instructions::tests::with_each_set;
+use crate::{
+    activation::{Curve, Plain, with_curve},
+    instructions::tests::with_each_set,
+};
+use nasgen_modules::Activation;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use std::{
     ffi::c_void,
@@ -93,6 +97,63 @@ fn close(actual: &[f32], expected: &[f64], what: &str) {
     }
 }
 
+const BENDS: [Bend; 6] = [Bend::Straight, Bend::ReLU, Bend::ReLU6, Bend::Hardswish, Bend::Hardsigmoid, Bend::LeakyReLU];
+
+/// As they are, added to what is there, and on top of `row` with one of the bends: another one for the next `index`.
+fn finishes(row: &[f32], index: usize) -> [Finish<'_>; 3] {
+    [Finish::STORE, Finish::added(true), Finish::on(row, BENDS[index % BENDS.len()])]
+}
+
+/// What becomes of a sum, by torch's definitions.
+fn finished(finish: Finish<'_>, before: f64, column: usize, sum: f64) -> f64 {
+    let x = sum
+        + match finish.start {
+            Start::Zero => 0.0,
+            Start::There => before,
+            Start::Row(row) => f64::from(row[column]),
+        };
+    match finish.bend {
+        Bend::Straight => x,
+        Bend::ReLU => x.max(0.0),
+        Bend::ReLU6 => x.clamp(0.0, 6.0),
+        Bend::Hardswish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Bend::Hardsigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Bend::LeakyReLU => x.max(0.01 * x),
+    }
+}
+
+/// A kernel's activation is the one that passes over memory compute, also far from 0 and for what is no number.
+#[test]
+fn bends_are_the_activations() {
+    with_each_set(|set| {
+        for activation in Activation::ALL {
+            let Some(bend) = Bend::of(Some(activation)) else { continue };
+            let mut values: Vec<f32> = (-4000..4000).map(|at| at as f32 * 0.03).collect();
+            values.extend([f32::INFINITY, 1e30, -1e30, f32::NAN]);
+            let mut result = vec![0.0; values.len()];
+            product(&mut Product {
+                rows: 1,
+                columns: values.len(),
+                segments: &[],
+                left: &[],
+                left_places: Places::Every(0),
+                right: &[],
+                right_stride: 0,
+                result: &mut result,
+                result_places: Places::Every(0),
+                finish: Finish::on(&values, bend),
+                is_cached: true,
+            });
+            for (x, actual) in values.iter().zip(result) {
+                let expected = with_curve!(Some(activation), curve => curve.value::<Plain>(*x));
+                let is_close = (actual - expected).abs() <= 1e-6 * expected.abs().max(1.0);
+                let is_alike = actual == expected || actual.is_nan() && expected.is_nan();
+                assert!(is_close || is_alike, "{set:?} {activation:?} of {x}: {actual}, not {expected}");
+            }
+        }
+    });
+}
+
 const ROWS: [usize; 8] = [1, 2, 3, 5, 7, 8, 9, 17];
 const COLUMNS: [usize; 15] = [1, 3, 7, 8, 9, 15, 16, 17, 24, 33, 48, 49, 64, 100, 150];
 
@@ -108,7 +169,8 @@ fn products_of_rows_that_lie_anywhere() {
             let left = Guarded::new(&numbers(furthest + 9, 1), guard);
             let right = Guarded::new(&numbers(6 * stride + columns, 2), guard);
             let before = numbers((rows - 1) * stride + columns, 3);
-            for add in [false, true] {
+            let bias = Guarded::new(&numbers(columns, 4), guard);
+            for finish in finishes(&bias, rows + columns) {
                 let mut result = Guarded::new(&before, guard);
                 product(&mut Product {
                     rows,
@@ -120,7 +182,7 @@ fn products_of_rows_that_lie_anywhere() {
                     right_stride: stride,
                     result: &mut result,
                     result_places: Places::Every(stride),
-                    add,
+                    finish,
                     is_cached: false,
                 });
                 let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
@@ -131,11 +193,11 @@ fn products_of_rows_that_lie_anywhere() {
                                 * f64::from(right[(segment.right + k) * stride + column])
                         };
                         let sum: f64 = segments.iter().flat_map(|s| (0..s.length).map(move |k| term(s, k))).sum();
-                        let place = &mut expected[row * stride + column];
-                        *place = sum + if add { *place } else { 0.0 };
+                        let place = row * stride + column;
+                        expected[place] = finished(finish, f64::from(before[place]), column, sum);
                     }
                 }
-                close(&result, &expected, &format!("{set:?} {rows}×{columns} {guard:?} add {add}"));
+                close(&result, &expected, &format!("{set:?} {rows}×{columns} {guard:?} {finish:?}"));
             }
         }
     });
@@ -193,24 +255,24 @@ fn sums_of_outer_products() {
 
 #[test]
 fn products_by_columns_are_products() {
-    let mut room = Vec::new();
     with_each_set(|set| {
         for [rows, inner, columns] in [[1, 1, 1], [1, 9, 513], [3, 5, 95], [8, 7, 96], [9, 33, 97], [2, 4, 800]] {
             let (left, right) = (numbers(rows * inner, 1), numbers(inner * columns, 2));
             let turned: Vec<f32> = (0..columns * inner).map(|at| right[at % inner * columns + at / inner]).collect();
-            for add in [false, true] {
+            let bias = numbers(columns, 4);
+            for finish in finishes(&bias, columns) {
                 let before = numbers(rows * columns, 3);
-                let sum = |at: usize| {
+                let value = |at: usize| {
                     let term = |k: usize| {
                         f64::from(left[at / columns * inner + k]) * f64::from(right[k * columns + at % columns])
                     };
-                    (0..inner).map(term).sum::<f64>() + if add { f64::from(before[at]) } else { 0.0 }
+                    finished(finish, f64::from(before[at]), at % columns, (0..inner).map(term).sum())
                 };
-                let expected: Vec<f64> = (0..rows * columns).map(sum).collect();
+                let expected: Vec<f64> = (0..rows * columns).map(value).collect();
                 for right in [Right::Rows(&right), Right::Columns(&turned)] {
                     let mut result = before.clone();
-                    product_by_columns([rows, inner, columns], &left, right, &mut room, &mut result, add);
-                    close(&result, &expected, &format!("{set:?} {rows}×{inner}×{columns} add {add}"));
+                    product_by_columns([rows, inner, columns], &left, right, &mut result, finish);
+                    close(&result, &expected, &format!("{set:?} {rows}×{inner}×{columns} {finish:?}"));
                 }
             }
         }
@@ -239,7 +301,8 @@ fn filters_of_single_channels() {
                 let input = Guarded::new(&numbers(furthest + count * channels, 1), guard);
                 let weights = Guarded::new(&numbers(count * channels, 2), guard);
                 let before = numbers(positions * channels, 3);
-                for add in [false, true] {
+                let bias = Guarded::new(&numbers(channels, 6), guard);
+                for finish in finishes(&bias, positions + channels) {
                     let mut result = Guarded::new(&before, guard);
                     filter_channels(&mut DepthwiseFilter {
                         positions,
@@ -250,7 +313,7 @@ fn filters_of_single_channels() {
                         weights: &weights,
                         result: &mut result,
                         result_places: Places::Every(channels),
-                        add,
+                        finish,
                     });
                     let value = |at: usize| {
                         let (position, channel) = (at / channels, at % channels);
@@ -258,10 +321,14 @@ fn filters_of_single_channels() {
                             f64::from(input[places[position] as usize + tap.offset + channel])
                                 * f64::from(weights[tap.weight * channels + channel])
                         };
-                        taps.iter().map(term).sum::<f64>() + if add { f64::from(before[at]) } else { 0.0 }
+                        finished(finish, f64::from(before[at]), channel, taps.iter().map(term).sum())
                     };
                     let expected: Vec<f64> = (0..before.len()).map(value).collect();
-                    close(&result, &expected, &format!("{set:?} {positions}×{channels}, {count} taps {guard:?}"));
+                    close(
+                        &result,
+                        &expected,
+                        &format!("{set:?} {positions}×{channels}, {count} taps {guard:?} {finish:?}"),
+                    );
                 }
                 let gradient = Guarded::new(&numbers(positions * channels, 4), guard);
                 let before = numbers(count * channels, 5);
@@ -331,8 +398,10 @@ fn transforms_are_the_products_of_the_paper() {
         for map in [Map::Patch, Map::Weights, Map::Result, Map::ResultGradient, Map::WeightsGradient] {
             let matrix = matrix(map);
             let (to, from) = (matrix.len(), matrix[0].len());
-            for (channels, guard, add) in CHANNELS.into_iter().flat_map(|channels| {
-                GUARDS.into_iter().flat_map(move |guard| [false, true].map(|add| (channels, guard, add)))
+            let bias = numbers(CHANNELS[CHANNELS.len() - 1], 3);
+            for (channels, guard, finish) in CHANNELS.into_iter().flat_map(|channels| {
+                let finishes = finishes(&bias, channels);
+                GUARDS.into_iter().flat_map(move |guard| finishes.map(|finish| (channels, guard, finish)))
             }) {
                 let (distance, tiles) = (3 * channels + 2, 3);
                 let planes = |point: usize, tile: usize| Some(point * distance + tile * channels);
@@ -359,7 +428,7 @@ fn transforms_are_the_products_of_the_paper() {
                             from_points,
                             to: &mut result,
                             to_points,
-                            add,
+                            finish,
                         };
                         transform(&mut job);
                         let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
@@ -372,11 +441,11 @@ fn transforms_are_the_products_of_the_paper() {
                                 let term =
                                     |k: usize| matrix[point / to][k / from] * value(k) * matrix[point % to][k % from];
                                 let sum: f64 = (0..from * from).map(term).sum();
-                                let there = &mut expected[at + channel];
-                                *there = sum + if add { *there } else { 0.0 };
+                                let at = at + channel;
+                                expected[at] = finished(finish, expected[at], channel, sum);
                             }
                         }
-                        close(&result, &expected, &format!("{set:?} {map:?} {channels} {guard:?} add {add}"));
+                        close(&result, &expected, &format!("{set:?} {map:?} {channels} {guard:?} {finish:?}"));
                     }
                 }
             }
@@ -390,51 +459,51 @@ fn results_are_transforms_of_products() {
     let corners = [[1, 1], [-1, -1], [3, 3], [-1, 3], [3, -1], [1, 3], [-1, 1]];
     let matrix = matrix(Map::Result);
     with_each_set(|set| {
-        for (inner, columns, guard, add) in [1, 2, 5, 16].into_iter().flat_map(|inner| {
-            CHANNELS.into_iter().flat_map(move |columns| {
-                GUARDS.into_iter().flat_map(move |guard| [false, true].map(|add| (inner, columns, guard, add)))
-            })
-        }) {
-            let tiles = corners.len() - 1;
-            let distance = tiles * inner + 3;
-            let patches = Guarded::new(&numbers(15 * distance + tiles * inner, 1), guard);
-            let weights = Guarded::new(&numbers(16 * inner * columns, 2), guard);
-            let before = numbers(5 * 4 * columns, 3);
-            let mut result = Guarded::new(&before, guard);
-            multiply_to_results(&mut Results {
-                tiles,
-                inner,
-                columns,
-                patches: &patches,
-                distance,
-                weights: &weights,
-                to: &mut result,
-                to_tiles: (&Tiles::new([5, 4, columns], 2, corners), 1),
-                add,
-            });
-            let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
-            if !add {
-                let written = corners[1..].iter().flat_map(|corner| places(2, *corner, columns)).flatten();
-                written.for_each(|at| expected[at..at + columns].fill(0.0));
-            }
-            for (tile, corner) in corners[1..].iter().enumerate() {
-                for (pixel, at) in places(2, *corner, columns).into_iter().enumerate() {
-                    let Some(at) = at else { continue };
-                    for column in 0..columns {
-                        let product = |point: usize| {
-                            let term = |k: usize| {
-                                f64::from(patches[point * distance + tile * inner + k])
-                                    * f64::from(weights[(point * inner + k) * columns + column])
+        for (inner, columns, guard) in [1, 2, 5, 16]
+            .into_iter()
+            .flat_map(|inner| CHANNELS.into_iter().flat_map(move |columns| GUARDS.map(|guard| (inner, columns, guard))))
+        {
+            let bias = Guarded::new(&numbers(columns, 4), guard);
+            for finish in finishes(&bias, inner + columns) {
+                let tiles = corners.len() - 1;
+                let distance = tiles * inner + 3;
+                let patches = Guarded::new(&numbers(15 * distance + tiles * inner, 1), guard);
+                let weights = Guarded::new(&numbers(16 * inner * columns, 2), guard);
+                let before = numbers(5 * 4 * columns, 3);
+                let mut result = Guarded::new(&before, guard);
+                multiply_to_results(&mut Results {
+                    tiles,
+                    inner,
+                    columns,
+                    patches: &patches,
+                    distance,
+                    weights: &weights,
+                    to: &mut result,
+                    to_tiles: (&Tiles::new([5, 4, columns], 2, corners), 1),
+                    finish,
+                });
+                let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();
+                for (tile, corner) in corners[1..].iter().enumerate() {
+                    for (pixel, at) in places(2, *corner, columns).into_iter().enumerate() {
+                        let Some(at) = at else { continue };
+                        for column in 0..columns {
+                            let product = |point: usize| {
+                                let term = |k: usize| {
+                                    f64::from(patches[point * distance + tile * inner + k])
+                                        * f64::from(weights[(point * inner + k) * columns + column])
+                                };
+                                (0..inner).map(term).sum::<f64>()
                             };
-                            (0..inner).map(term).sum::<f64>()
-                        };
-                        let term =
-                            |point: usize| matrix[pixel / 2][point / 4] * product(point) * matrix[pixel % 2][point % 4];
-                        expected[at + column] += (0..16).map(term).sum::<f64>();
+                            let term = |point: usize| {
+                                matrix[pixel / 2][point / 4] * product(point) * matrix[pixel % 2][point % 4]
+                            };
+                            let at = at + column;
+                            expected[at] = finished(finish, f64::from(before[at]), column, (0..16).map(term).sum());
+                        }
                     }
                 }
+                close(&result, &expected, &format!("{set:?} {inner}→{columns} {guard:?} {finish:?}"));
             }
-            close(&result, &expected, &format!("{set:?} {inner}→{columns} {guard:?} add {add}"));
         }
     });
 }
@@ -456,7 +525,7 @@ fn addresses_outside_are_refused() {
                 right_stride: 5,
                 result: &mut result,
                 result_places: Places::Every(5),
-                add: false,
+                finish: Finish::STORE,
                 is_cached: false,
             });
         })

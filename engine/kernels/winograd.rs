@@ -3,7 +3,11 @@
 //! become 16 values, one for each of 16 matrix products.
 #![expect(unsafe_code, reason = "kernels take raw pointers; the entry checks that all of them stay inside")]
 
-use super::tiles;
+use super::{
+    Finish,
+    finish::{Curve, Start, with_bend},
+    tiles,
+};
 use crate::{
     instructions::with_lanes,
     lanes::{Lanes, fetch_to_read, fetch_to_write, load, store},
@@ -157,8 +161,7 @@ pub(crate) struct Transform<'a> {
     pub(crate) from_points: Points<'a>,
     pub(crate) to: &'a mut [f32],
     pub(crate) to_points: Points<'a>,
-    /// Added to what is there.
-    pub(crate) add: bool,
+    pub(crate) finish: Finish<'a>,
 }
 
 impl Transform<'_> {
@@ -168,6 +171,7 @@ impl Transform<'_> {
         assert!(end <= self.from.len(), "what is read ends outside");
         let end = self.to_points.end(to, self.tiles, self.channels);
         assert!(end <= self.to.len(), "what is written ends outside");
+        self.finish.check(self.channels);
     }
 }
 
@@ -216,12 +220,13 @@ unsafe fn each_tile<L: Lanes, S: Square<F, T>, const N: usize, const M: usize, c
             next_to.into_iter().flatten().for_each(|next| fetch_to_write(next.wrapping_add(channel)));
             // SAFETY: the entry checked that all points but those outside lie in their slices.
             unsafe {
+                let finish = Ending { finish: job.finish, channel, count };
                 if is_whole && count == L::COUNT {
                     let values = S::map(read::<L, N, F, false>(from_first, from_steps, all(F), count));
-                    write::<L, M, T, false>(values, to_first, to_steps, all(T), count, job.add);
+                    write::<L, M, T, false>(values, to_first, to_steps, all(T), finish);
                 } else {
                     let values = S::map(read::<L, N, F, true>(from_first, from_steps, from.inside, count));
-                    write::<L, M, T, true>(values, to_first, to_steps, to.inside, count, job.add);
+                    write::<L, M, T, true>(values, to_first, to_steps, to.inside, finish);
                 }
             }
             channel += count;
@@ -252,27 +257,54 @@ unsafe fn read<L: Lanes, const N: usize, const T: usize, const PART: bool>(
     }
 }
 
-/// Writes the points of a tile that are `inside`, or adds them to what is there.
+/// How `count` channels from `channel` on are finished.
+#[derive(Clone, Copy)]
+struct Ending<'a> {
+    finish: Finish<'a>,
+    channel: usize,
+    count: usize,
+}
+
+/// Finishes and writes the points of a tile that are `inside`.
 #[inline(always)]
 unsafe fn write<L: Lanes, const N: usize, const T: usize, const PART: bool>(
-    values: [L; T],
+    mut values: [L; T],
     first: *mut f32,
     steps: [usize; 2],
     inside: u16,
-    count: usize,
-    add: bool,
+    Ending { finish, channel, count }: Ending<'_>,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        for row in 0..N {
-            let start = first.wrapping_add(row * steps[1]);
-            for column in 0..N {
-                let point = row * N + column;
-                let count = if PART { count * (inside as usize >> point & 1) } else { count };
-                let to = start.wrapping_add(column * steps[0]);
-                let sum = if add { load::<L, PART>(to, count).add(values[point]) } else { values[point] };
-                store::<L, PART>(sum, to, count);
+        let mut places = [first; T];
+        let mut counts = [count; T];
+        for point in 0..T {
+            places[point] = first.wrapping_add(point / N * steps[1] + point % N * steps[0]);
+            if PART {
+                counts[point] = count * (inside as usize >> point & 1);
             }
+        }
+        match finish.start {
+            Start::Zero => {}
+            Start::There => {
+                for point in 0..T {
+                    values[point] = load::<L, PART>(places[point], counts[point]).add(values[point]);
+                }
+            }
+            Start::Row(row) => {
+                let row = load::<L, PART>(row.as_ptr().add(channel), count);
+                for point in 0..T {
+                    values[point] = values[point].add(row);
+                }
+            }
+        }
+        with_bend!(finish.bend, C => {
+            for point in 0..T {
+                values[point] = C::of(values[point]);
+            }
+        });
+        for point in 0..T {
+            store::<L, PART>(values[point], places[point], counts[point]);
         }
     }
 }
@@ -293,8 +325,7 @@ pub(crate) struct Results<'a> {
     pub(crate) to: &'a mut [f32],
     /// Tiles of an image, and the first of them.
     pub(crate) to_tiles: (&'a Tiles, usize),
-    /// Added to what is there.
-    pub(crate) add: bool,
+    pub(crate) finish: Finish<'a>,
 }
 
 impl Results<'_> {
@@ -308,6 +339,7 @@ impl Results<'_> {
         assert!(16 * self.inner * self.columns <= self.weights.len(), "the weights end outside");
         let end = self.points().end(2, self.tiles, self.columns);
         assert!(end <= self.to.len(), "what is written ends outside");
+        self.finish.check(self.columns);
     }
 }
 
@@ -364,14 +396,14 @@ unsafe fn results_of<L: Lanes, const T: usize, const PART: bool>(
     unsafe {
         let mut sums = [[L::zero(); 4]; T];
         with_each_point!(POINT => add_point::<L, T, POINT, PART>(job, tile, column, count, &mut sums));
-        let (add, steps) = (job.add, job.points().steps(2));
+        let (finish, steps) = (Ending { finish: job.finish, channel: column, count }, job.points().steps(2));
         for t in 0..T {
             let Tile { first, inside } = job.points().tile(tile + t, job.columns);
             let to = job.to.as_mut_ptr().wrapping_offset(first).wrapping_add(column);
             if PART || inside & all(4) != all(4) {
-                write::<L, 2, 4, true>(sums[t], to, steps, inside, count, add);
+                write::<L, 2, 4, true>(sums[t], to, steps, inside, finish);
             } else {
-                write::<L, 2, 4, false>(sums[t], to, steps, all(4), count, add);
+                write::<L, 2, 4, false>(sums[t], to, steps, all(4), finish);
             }
         }
     }

@@ -15,7 +15,7 @@ pub(crate) struct Activate {
 }
 
 impl Operation for Activate {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
+    fn apply(&self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
         chunks::for_each(run.images, output, self.values, |first, output| {
             let input = &inputs[0][first * self.values..][..output.len()];
             with_curve!(Some(self.activation), curve => values(curve, input, output));
@@ -57,7 +57,7 @@ pub(crate) struct Softmax {
 }
 
 impl Operation for Softmax {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
+    fn apply(&self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
         chunks::for_each(run.images, output, self.values, |first, output| {
             let input = &inputs[0][first * self.values..];
             for (to, from) in output.chunks_mut(self.channels).zip(input.chunks(self.channels)) {

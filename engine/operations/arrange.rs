@@ -90,7 +90,7 @@ pub(crate) fn sources(primitive: &Primitive, inputs: &[Shape], output: Shape) ->
 }
 
 impl Operation for Arrange {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
+    fn apply(&self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
         chunks::for_each(run.images, output, self.output, |first, output| {
             for (image, output) in output.chunks_mut(self.output).enumerate() {
                 for (input, (values, length)) in inputs.iter().zip(&self.inputs).enumerate() {

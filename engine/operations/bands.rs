@@ -49,7 +49,10 @@ fn seen(window: &Window, height: usize, rows: Range<usize>) -> Option<(Range<usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operations::{Convolve, Depthwise, Winograd};
+    use crate::{
+        kernels::{Bend, Finish},
+        operations::{Convolve, Depthwise, Winograd},
+    };
     use nasgen_modules::randomness::Stream;
 
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -80,8 +83,10 @@ mod tests {
         let weights = numbers(whole.weights(), 1);
         whole.prepare_forward(&weights);
         let image = numbers(input.values(), 2);
+        let bias = numbers(output.channels, 3);
         let mut expected = vec![0.0; output.values()];
-        whole.apply(&weights, &image, &mut expected);
+        let finish = Finish::on(&bias, Bend::ReLU);
+        whole.apply(&weights, &image, &mut expected, finish);
         for count in [1, 2, 3, 4, 40] {
             let what = format!("{:?} on {input:?}, {count} bands", convolution.window);
             let bands = bands::<F>(convolution, input, output, count);
@@ -90,7 +95,7 @@ mod tests {
                 assert_eq!(band.output.start, actual.len(), "{what}");
                 band.filter.prepare_forward(&weights);
                 actual.resize(band.output.end, f32::NAN);
-                band.filter.apply(&weights, &image[band.input], &mut actual[band.output]);
+                band.filter.apply(&weights, &image[band.input], &mut actual[band.output], finish);
             }
             assert!(actual == expected, "{what}");
         }

@@ -23,7 +23,7 @@ impl ChannelConvolve {
 }
 
 impl Operation for ChannelConvolve {
-    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
+    fn apply(&self, run: &Run, parameters: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
         chunks::for_each(run.images, output, self.channels, |first, output| {
             let input = &inputs[0][first * self.channels..];
             for (to, from) in output.chunks_mut(self.channels).zip(input.chunks(self.channels)) {

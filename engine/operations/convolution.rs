@@ -7,7 +7,7 @@ use super::{
 use crate::{
     chunks,
     kernels::{
-        Outer, Places, Product, Right, Segment, Tap, has_columns_for_all, outer, product, product_by_columns, transpose,
+        Finish, Outer, Places, Product, Right, Segment, Tap, has_columns_for_all, outer, product, product_by_columns, transpose,
     },
     window::{Correlation, Phase},
 };
@@ -28,7 +28,6 @@ pub(crate) struct Convolve {
     windows: Option<Windows>,
     /// Taps × output channels × input channels of a group: for the gradient of the input.
     transposed: Vec<f32>,
-    room: Vec<f32>,
 }
 
 struct Windows {
@@ -45,7 +44,7 @@ impl Convolve {
     pub(crate) fn linear(inputs: usize, outputs: usize) -> Self {
         let size = |channels| Size { height: 1, width: 1, channels };
         let (input, output) = (size(inputs), size(outputs));
-        Self { input, output, groups: 1, taps: 1, windows: None, transposed: Vec::new(), room: Vec::new() }
+        Self { input, output, groups: 1, taps: 1, windows: None, transposed: Vec::new() }
     }
 
     /// Input and output channels of a group.
@@ -84,7 +83,7 @@ struct Rows<'a> {
     right_stride: usize,
     columns: usize,
     result_stride: usize,
-    add: bool,
+    finish: Finish<'a>,
 }
 
 impl Rows<'_> {
@@ -102,7 +101,7 @@ impl Rows<'_> {
                 right_stride: self.right_stride,
                 result: &mut result[first * self.result_stride..],
                 result_places: Places::Every(self.result_stride),
-                add: self.add,
+                finish: self.finish,
                 is_cached: false,
             });
         }
@@ -124,7 +123,7 @@ impl Filter for Convolve {
             let backward_segments = backward.phases.iter().map(of_phase).collect();
             Windows { forward, backward, segments: forward_segments, backward_segments }
         });
-        Self { input, output, groups, taps: window.taps(), windows, transposed: Vec::new(), room: Vec::new() }
+        Self { input, output, groups, taps: window.taps(), windows, transposed: Vec::new() }
     }
 
     fn input(&self) -> Size {
@@ -156,7 +155,7 @@ impl Filter for Convolve {
         self.is_heavy() && self.is_one_matrix(rows) && has_columns_for_all(rows, self.output.channels)
     }
 
-    fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]) {
+    fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32], finish: Finish<'_>) {
         let (inputs, outputs) = self.share();
         let (from, to) = (self.input.channels, self.output.channels);
         let Some(windows) = &self.windows else {
@@ -169,7 +168,7 @@ impl Filter for Convolve {
                     right_stride: to,
                     columns: outputs,
                     result_stride: to,
-                    add: false,
+                    finish: finish.at_column(group * outputs),
                 };
                 rows.multiply(output.len() / to, &mut output[group * outputs..]);
             }
@@ -190,7 +189,7 @@ impl Filter for Convolve {
                         right_stride: to,
                         result: &mut output[group * outputs..],
                         result_places: Places::At(&phase.results),
-                        add: false,
+                        finish: finish.at_column(group * outputs),
                         is_cached: false,
                     });
                 }
@@ -220,7 +219,7 @@ impl Filter for Convolve {
                     right_stride: inputs,
                     columns: inputs,
                     result_stride: from,
-                    add,
+                    finish: Finish::added(add),
                 };
                 rows.multiply(of_output.len() / to, &mut of_input[group * inputs..]);
             }
@@ -241,7 +240,7 @@ impl Filter for Convolve {
                         right_stride: inputs,
                         result: &mut of_input[group * inputs..],
                         result_places: Places::At(&phase.results),
-                        add,
+                        finish: Finish::added(add),
                         is_cached: false,
                     });
                 }
@@ -253,12 +252,12 @@ impl Filter for Convolve {
         self.add_weight_gradient(images, of_output, 0..self.inner(), of_weights);
     }
 
-    fn apply_to_all(&mut self, weights: &[f32], images: &[f32], output: &mut [f32]) {
+    fn apply_to_all(&self, weights: &[f32], images: &[f32], output: &mut [f32], finish: Finish<'_>) {
         let sizes = [output.len() / self.output.channels, self.input.channels, self.output.channels];
         if self.is_one_matrix(sizes[0]) && has_columns_for_all(sizes[0], sizes[2]) {
-            return product_by_columns(sizes, images, Right::Rows(weights), &mut self.room, output, false);
+            return product_by_columns(sizes, images, Right::Rows(weights), output, finish);
         }
-        apply_in_shares(self, weights, images, output);
+        apply_in_shares(self, weights, images, output, finish);
     }
 
     fn input_gradient_of_all(&mut self, weights: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool) {
@@ -266,7 +265,8 @@ impl Filter for Convolve {
         // A sum that is added to another is rounded otherwise than one that begins with it: the number of threads
         // must not decide.
         if self.is_one_matrix(sizes[0]) && (add || has_columns_for_all(sizes[0], sizes[2])) {
-            return product_by_columns(sizes, of_output, Right::Columns(weights), &mut self.room, of_input, add);
+            let finish = Finish::added(add);
+            return product_by_columns(sizes, of_output, Right::Columns(weights), of_input, finish);
         }
         self.prepare_backward(weights);
         input_gradient_in_shares(self, weights, of_output, of_input, add);

@@ -3,7 +3,7 @@
 use super::{Size, filter::Filter};
 use crate::{
     chunks,
-    kernels::{DepthwiseFilter, DepthwiseGradient, Places, Tap, filter_channels, gradient_of_filter},
+    kernels::{DepthwiseFilter, DepthwiseGradient, Finish, Places, Tap, filter_channels, gradient_of_filter},
     window::{Correlation, Phase},
 };
 use nasgen_modules::Convolution;
@@ -54,8 +54,8 @@ impl Filter for Depthwise {
         self.forward.correlation.images.max(self.backward.correlation.images)
     }
 
-    fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]) {
-        self.forward.apply(weights, images, output, false);
+    fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32], finish: Finish<'_>) {
+        self.forward.apply(weights, images, output, finish);
     }
 
     fn prepare_backward(&mut self, weights: &[f32]) {
@@ -78,7 +78,7 @@ impl Filter for Depthwise {
 
     fn input_gradient(&self, weights: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool) {
         let weights = if self.forward.is_plain() { weights } else { &self.turned };
-        self.backward.apply(weights, of_output, of_input, add);
+        self.backward.apply(weights, of_output, of_input, Finish::added(add));
     }
 
     fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
@@ -161,7 +161,7 @@ impl Direction {
         }
     }
 
-    fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32], add: bool) {
+    fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32], finish: Finish<'_>) {
         let table = &self.correlation;
         let blocks = images.chunks(table.images * self.from.values());
         for (images, output) in blocks.zip(output.chunks_mut(table.images * self.to.values())) {
@@ -176,7 +176,7 @@ impl Direction {
                         weights: &weights[part.start * self.share_of_weights()..],
                         result: &mut *output,
                         result_places: Places::At(&phase.results),
-                        add: add || part.start > 0,
+                        finish: finish.of_part(part.start == 0, part.end == self.shares[0]),
                     });
                 }
             });
@@ -208,7 +208,7 @@ impl Direction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operations::Convolve;
+    use crate::{kernels::Bend, operations::Convolve};
     use nasgen_modules::{Window, randomness::Stream};
 
     /// Groups with so many inputs that they go in several parts, forwards and backwards.
@@ -249,8 +249,10 @@ mod tests {
             let of_output = numbers(images * output.values(), "gradients");
 
             let [mut expected, mut actual] = [vec![0.0; of_output.len()], vec![0.0; of_output.len()]];
-            direct.apply(&direct_weights, &seen, &mut expected);
-            depthwise.apply(&weights, &seen, &mut actual);
+            let bias = numbers(output.channels, "bias");
+            let finish = Finish::on(&bias, Bend::Hardswish);
+            direct.apply(&direct_weights, &seen, &mut expected, finish);
+            depthwise.apply(&weights, &seen, &mut actual, finish);
             close(&actual, &expected, "forward");
 
             direct.prepare_backward(&direct_weights);

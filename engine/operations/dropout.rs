@@ -50,7 +50,7 @@ fn kept_run(stream: &Stream, step: u64, node: u32, first: u64, probability: f64)
 }
 
 impl Operation for Dropout {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
+    fn apply(&self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
         if run.training {
             self.for_each(run, output, |to, place, factor| *to = inputs[0][place] * factor);
         } else {

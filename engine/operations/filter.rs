@@ -1,7 +1,7 @@
 //! What all convolutions share: a linear map from images to images.
 
 use super::Size;
-use crate::chunks;
+use crate::{chunks, kernels::Finish};
 use nasgen_modules::Convolution;
 
 /// A linear map from images to images, the same for each image.
@@ -33,7 +33,7 @@ pub(crate) trait Filter: Send + Sync + Sized {
     /// Gets ready for [`Self::apply`] with these weights.
     fn prepare_forward(&mut self, _weights: &[f32]) {}
     /// Applies the filter to some images.
-    fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32]);
+    fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32], finish: Finish<'_>);
     /// Gets ready for [`Self::input_gradient`].
     fn prepare_backward(&mut self, _weights: &[f32]) {}
     /// Gradients of some images from those of their outputs; added if `add`.
@@ -42,8 +42,8 @@ pub(crate) trait Filter: Send + Sync + Sized {
     fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]);
 
     /// Applies the filter to all images, on all threads.
-    fn apply_to_all(&mut self, weights: &[f32], images: &[f32], output: &mut [f32]) {
-        apply_in_shares(self, weights, images, output);
+    fn apply_to_all(&self, weights: &[f32], images: &[f32], output: &mut [f32], finish: Finish<'_>) {
+        apply_in_shares(self, weights, images, output, finish);
     }
 
     /// Gradients of all images, on all threads.
@@ -59,10 +59,16 @@ pub(crate) trait Filter: Send + Sync + Sized {
 }
 
 /// Applies a filter to all images, the same number on each thread.
-pub(crate) fn apply_in_shares(filter: &impl Filter, weights: &[f32], images: &[f32], output: &mut [f32]) {
+pub(crate) fn apply_in_shares(
+    filter: &impl Filter,
+    weights: &[f32],
+    images: &[f32],
+    output: &mut [f32],
+    finish: Finish<'_>,
+) {
     let (from, to) = (filter.input().values(), filter.output().values());
     chunks::for_each_share(output.len() / to, output, to, |first, part| {
-        filter.apply(weights, &images[first * from..][..part.len() / to * from], part);
+        filter.apply(weights, &images[first * from..][..part.len() / to * from], part, finish);
     });
 }
 

@@ -11,6 +11,7 @@ use crate::{
     activation::{Curve, with_curve},
     chunks,
     instructions::vectorised,
+    kernels::{Bend, Finish},
     operation::{Forward, Gradients, Operation, Rereads, Run},
 };
 use nasgen_modules::{Activation, Convolution, randomness::Stream};
@@ -63,16 +64,33 @@ pub(crate) struct Filtered<F> {
     /// The filter for parts of an image: made when a batch has fewer images than there are threads.
     bands: Vec<Band<F>>,
     /// How many of them were wanted; there may be fewer.
-    bands_wanted: usize,
+    bands_cut: usize,
     bias: bool,
     norm: Option<Normaliser>,
     activation: Option<Activation>,
     residual: Option<Residual>,
     partials: Vec<f32>,
-    /// Whether the filter knows the weights as they are now.
-    is_prepared: bool,
-    /// Whether those of the bands do.
+    /// The weights that the filter is prepared for.
+    prepared: Option<Weights>,
+    /// Whether those of the bands are prepared for what they score with.
     are_bands_prepared: bool,
+    folded: Folded,
+}
+
+/// Weights that a filter can be prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weights {
+    /// Those that learn.
+    Own,
+    /// Those with the norm in them.
+    Folded,
+}
+
+/// Weights and bias with the norm in them: what scores are computed with.
+#[derive(Default)]
+struct Folded {
+    weights: Vec<f32>,
+    bias: Vec<f32>,
 }
 
 impl<F: Filter> Filtered<F> {
@@ -89,14 +107,15 @@ impl<F: Filter> Filtered<F> {
             filter,
             convolution,
             bands,
-            bands_wanted: 0,
+            bands_cut: 0,
             bias,
             norm,
             activation,
             residual,
             partials,
-            is_prepared: false,
+            prepared: None,
             are_bands_prepared: false,
+            folded: Folded::default(),
         }
     }
 
@@ -128,61 +147,92 @@ impl<F: Filter> Filtered<F> {
         [from.values(), to.values()].map(|values| images * values)
     }
 
-    /// Computes all images without bias and what follows, if that is what suits the filter.
-    fn compute_heavy(&mut self, parameters: &[f32], images: &[f32], output: &mut [f32]) {
-        if self.filter.is_heavy() {
-            self.filter.apply_to_all(&parameters[..self.filter.weights()], images, output);
+    /// Computes all images, if that is what suits the filter; whether it did.
+    fn compute_heavy(&self, weights: &[f32], finish: Finish<'_>, images: &[f32], output: &mut [f32]) -> bool {
+        let is_heavy = self.filter.is_heavy();
+        if is_heavy {
+            self.filter.apply_to_all(weights, images, output, finish);
         }
+        is_heavy
     }
 
-    /// Computes some images without bias and what follows, unless [`Self::compute_heavy`] did; `look` sees each piece
-    /// while it is in the cache.
-    fn compute(&self, weights: &[f32], images: &[f32], output: &mut [f32], mut look: impl FnMut(&mut [f32])) {
-        if self.filter.is_heavy() {
-            return look(output);
-        }
+    /// Computes some images; `look` sees each piece while it is in the cache.
+    fn compute(
+        &self,
+        weights: &[f32],
+        finish: Finish<'_>,
+        images: &[f32],
+        output: &mut [f32],
+        mut look: impl FnMut(&mut [f32]),
+    ) {
         let [from, to] = self.block();
         for (images, output) in images.chunks(from).zip(output.chunks_mut(to)) {
-            self.filter.apply(weights, images, output);
+            self.filter.apply(weights, images, output, finish);
             look(output);
         }
     }
 
-    /// Bias and what follows in evaluation, but for the residual sum.
-    fn finish(&self, bias: &[f32], output: &mut [f32]) {
-        match &self.norm {
-            Some(norm) => {
-                add_bias(bias, output);
-                norm.apply_in_place(output);
-            }
-            None => with_curve!(self.activation, curve => add_and_bend(curve, bias, output)),
+    /// Prepares the filter for the weights that learn.
+    fn prepare_to_learn(&mut self, weights: &[f32]) {
+        if self.prepared.replace(Weights::Own) != Some(Weights::Own) {
+            self.filter.prepare_forward(weights);
         }
     }
 
-    fn forward_in_training(
+    /// Prepares the filter for what scores are computed with.
+    fn prepare_to_score(&mut self, parameters: &[f32]) {
+        if self.prepared.replace(Weights::Folded) == Some(Weights::Folded) {
+            return;
+        }
+        self.are_bands_prepared = false;
+        let (weights, bias, of_norm) = self.split(parameters);
+        if let Some(norm) = &mut self.norm {
+            (self.folded.weights, self.folded.bias) = norm.fold(of_norm, weights, bias);
+        }
+        self.filter.prepare_forward(if self.norm.is_some() { &self.folded.weights } else { weights });
+    }
+
+    /// Weights and bias that scores are computed with, after [`Self::prepare_to_score`].
+    fn scoring<'a>(&'a self, parameters: &'a [f32]) -> (&'a [f32], &'a [f32]) {
+        if self.norm.is_some() {
+            return (&self.folded.weights, &self.folded.bias);
+        }
+        let (weights, bias, _) = self.split(parameters);
+        (weights, bias)
+    }
+
+    /// What follows each sum.
+    fn activation(&self) -> Option<Activation> {
+        self.norm.as_ref().map_or(self.activation, Normaliser::activation)
+    }
+
+    /// Forward with a norm; `saved` keeps what it sees.
+    fn normalise_in_training(
         &mut self,
+        mut norm: Normaliser,
         run: &Run,
         parameters: &[f32],
         inputs: &[&[f32]],
         saved: &mut [f32],
         output: &mut [f32],
-    ) {
+    ) -> Normaliser {
         let input = inputs[0];
-        let Some(mut norm) = self.norm.take() else {
-            return self.bend_in_training(run, parameters, input, saved, output);
-        };
         let (from, to) = (self.filter.input().values(), self.filter.output().values());
         let ranges = chunks::ranges(run.images);
         let mut sums = norm.take_chunks(ranges.len());
-        self.compute_heavy(parameters, input, saved);
         let (weights, bias, of_norm) = self.split(parameters);
+        let finish = Finish::on(bias, Bend::Straight);
+        self.prepare_to_learn(weights);
+        let is_computed = self.compute_heavy(weights, finish, input, saved);
         let parts = saved.chunks_mut(chunks::images_per_chunk(run.images) * to);
         let tasks: Vec<_> = ranges.into_iter().zip(parts).zip(&mut sums).collect();
         chunks::run(tasks, run.images * to, |((images, part), sums)| {
-            self.compute(weights, &input[images.start * from..images.end * from], part, |block| {
-                add_bias(bias, block);
-                norm.measure(block, sums);
-            });
+            let images = &input[images.start * from..images.end * from];
+            if is_computed {
+                norm.measure(part, sums);
+            } else {
+                self.compute(weights, finish, images, part, |block| norm.measure(block, sums));
+            }
         });
         norm.settle(sums, of_norm);
         let this = &*self;
@@ -192,35 +242,46 @@ impl<F: Filter> Filtered<F> {
                 this.add_residual(run, inputs, first + image, part);
             }
         });
-        self.norm = Some(norm);
+        norm
     }
 
-    /// Whether a batch is computed in bands of each image, which are ready then: there are more threads than images,
-    /// and enough to do.
-    fn cut_into_bands(&mut self, run: &Run, parameters: &[f32]) -> bool {
-        let (input, output) = (self.filter.input(), self.filter.output());
+    /// Bands of each image that this thread and the others compute at a time: more than one where there are more
+    /// threads than images, and enough to do.
+    fn bands_wanted(&self, run: &Run) -> usize {
+        let output = self.filter.output();
         let wanted = chunks::threads().div_ceil(run.images);
         let work = output.pixels() * self.filter.weights();
-        let pays = wanted > 1 && work >= BANDED && !self.filter.shares_one_product(run.images);
-        let Some(convolution) = self.convolution.filter(|_| pays) else {
-            return false;
-        };
-        let wanted = wanted.max(output.values() / BLOCK);
-        if std::mem::replace(&mut self.bands_wanted, wanted) != wanted {
-            self.bands = bands(&convolution, input, output, wanted);
+        if wanted == 1 || work < BANDED || self.convolution.is_none() || self.filter.shares_one_product(run.images) {
+            return 1;
+        }
+        wanted.max(output.values() / BLOCK)
+    }
+
+    /// Makes the bands that are wanted.
+    fn prepare_bands(&mut self, run: &Run, parameters: &[f32]) {
+        let wanted = self.bands_wanted(run);
+        let Some(convolution) = self.convolution.filter(|_| wanted > 1) else { return };
+        if std::mem::replace(&mut self.bands_cut, wanted) != wanted {
+            self.bands = bands(&convolution, self.filter.input(), self.filter.output(), wanted);
             self.are_bands_prepared = false;
         }
         if !std::mem::replace(&mut self.are_bands_prepared, true) {
-            let weights = &parameters[..self.filter.weights()];
-            self.bands.iter_mut().for_each(|band| band.filter.prepare_forward(weights));
+            let mut bands = std::mem::take(&mut self.bands);
+            let weights = self.scoring(parameters).0;
+            bands.iter_mut().for_each(|band| band.filter.prepare_forward(weights));
+            self.bands = bands;
         }
-        self.bands.len() > 1
     }
 
-    /// Forward in evaluation, several threads for each image.
-    fn forward_in_bands(&self, run: &Run, parameters: &[f32], inputs: &[&[f32]], mut output: &mut [f32]) {
+    /// Several threads for each image; `compute` computes a band of one.
+    fn apply_in_bands(
+        &self,
+        run: &Run,
+        inputs: &[&[f32]],
+        mut output: &mut [f32],
+        compute: impl Fn(&Band<F>, &[f32], &mut [f32]) + Sync,
+    ) {
         let (from, to) = (self.filter.input().values(), self.filter.output().values());
-        let (weights, bias, _) = self.split(parameters);
         let mut tasks = Vec::with_capacity(run.images * self.bands.len());
         for image in 0..run.images {
             for band in &self.bands {
@@ -230,8 +291,7 @@ impl<F: Filter> Filtered<F> {
             }
         }
         chunks::run(tasks, usize::MAX, |(image, band, part)| {
-            band.filter.apply(weights, &inputs[0][image * from..][band.input.clone()], part);
-            self.finish(bias, part);
+            compute(band, &inputs[0][image * from..][band.input.clone()], part);
             if let Some(residual) = &self.residual {
                 let other = &inputs[1][image * to..][band.output.clone()];
                 scale_and_add(part, residual.factor(run, image), other);
@@ -249,46 +309,72 @@ impl<F: Filter> Filtered<F> {
         output: &mut [f32],
     ) {
         let (from, to) = (self.filter.input().values(), self.filter.output().values());
-        self.compute_heavy(parameters, input, saved);
         let (weights, bias, _) = self.split(parameters);
+        let finish = Finish::on(bias, Bend::Straight);
+        self.prepare_to_learn(weights);
+        let is_computed = self.compute_heavy(weights, finish, input, saved);
         let chunk = chunks::images_per_chunk(run.images) * to;
         let tasks = saved.chunks_mut(chunk).zip(output.chunks_mut(chunk)).enumerate().collect();
         chunks::run(tasks, run.images * to, |(index, (saved, mut output))| {
             let images = &input[index * chunk / to * from..][..saved.len() / to * from];
-            self.compute(weights, images, saved, |block| {
-                add_bias(bias, block);
+            let mut bend_next = |block: &mut [f32]| {
                 let (part, rest) = std::mem::take(&mut output).split_at_mut(block.len());
                 output = rest;
                 with_curve!(self.activation, curve => bend(curve, block, part));
-            });
+            };
+            if is_computed {
+                bend_next(saved);
+            } else {
+                self.compute(weights, finish, images, saved, bend_next);
+            }
         });
     }
 }
 
 impl<F: Filter> Operation for Filtered<F> {
-    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], saved: &mut [f32], output: &mut [f32]) {
-        if !std::mem::replace(&mut self.is_prepared, true) {
-            self.filter.prepare_forward(&parameters[..self.filter.weights()]);
-        }
-        if run.training && self.saves() {
-            return self.forward_in_training(run, parameters, inputs, saved, output);
-        }
-        if let Some(mut norm) = self.norm.take() {
-            norm.recall(self.split(parameters).2);
-            self.norm = Some(norm);
-        }
-        if self.cut_into_bands(run, parameters) {
-            return self.forward_in_bands(run, parameters, inputs, output);
+    fn prepare(&mut self, run: &Run, parameters: &[f32]) {
+        self.prepare_to_score(parameters);
+        self.prepare_bands(run, parameters);
+    }
+
+    fn apply(&self, run: &Run, parameters: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+        let (weights, bias) = self.scoring(parameters);
+        let activation = self.activation();
+        let finish = Finish::on(bias, Bend::of(activation).unwrap_or(Bend::Straight));
+        // What kernels do not do.
+        let bend = |values: &mut [f32]| {
+            if Bend::of(activation).is_none() {
+                with_curve!(activation, curve => bend_in_place(curve, values));
+            }
+        };
+        if self.bands_wanted(run) > 1 && self.bands.len() > 1 {
+            return self.apply_in_bands(run, inputs, output, |band, images, part| {
+                band.filter.apply(weights, images, part, finish);
+                bend(part);
+            });
         }
         let (from, to) = (self.filter.input().values(), self.filter.output().values());
-        self.compute_heavy(parameters, inputs[0], output);
-        let this = &*self;
-        let (weights, bias, _) = this.split(parameters);
-        chunks::for_each(run.images, output, to, |first, part| {
-            let images = &inputs[0][first * from..][..part.len() / to * from];
-            this.compute(weights, images, part, |block| this.finish(bias, block));
-            this.add_residual(run, inputs, first, part);
+        let is_computed = chunks::threads() > 1 && self.compute_heavy(weights, finish, inputs[0], output);
+        chunks::for_each_share(run.images, output, to, |first, part| {
+            if is_computed {
+                bend(part);
+            } else {
+                let images = &inputs[0][first * from..][..part.len() / to * from];
+                self.compute(weights, finish, images, part, bend);
+            }
+            self.add_residual(run, inputs, first, part);
         });
+    }
+
+    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], saved: &mut [f32], output: &mut [f32]) {
+        if let Some(norm) = self.norm.take() {
+            self.norm = Some(self.normalise_in_training(norm, run, parameters, inputs, saved, output));
+        } else if self.activation.is_some() {
+            self.bend_in_training(run, parameters, inputs[0], saved, output);
+        } else {
+            self.prepare(run, parameters);
+            self.apply(run, parameters, inputs, output);
+        }
     }
 
     fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>) {
@@ -332,8 +418,12 @@ impl<F: Filter> Operation for Filtered<F> {
     }
 
     fn parameters_changed(&mut self) {
-        (self.is_prepared, self.are_bands_prepared) = (false, false);
+        self.prepared = None;
         self.norm.iter_mut().for_each(Normaliser::forget);
+    }
+
+    fn pixels(&self) -> Option<usize> {
+        Some(self.filter.output().pixels())
     }
 
     fn saves(&self) -> bool {
@@ -429,42 +519,10 @@ impl<F: Filter> Filtered<F> {
     }
 }
 
-/// Adds the bias, if there is one, to each row.
-fn add_bias(bias: &[f32], values: &mut [f32]) {
-    if !bias.is_empty() {
-        add_and_bend(crate::activation::Straight, bias, values);
-    }
-}
-
-/// The curve's values of each row and the bias, in place.
-fn add_and_bend<C: Curve>(curve: C, bias: &[f32], values: &mut [f32]) {
-    match bias.len() {
-        0 => bend_in_place(curve, values),
-        // As often as it takes for whole registers: rows of a few values would leave them nearly empty.
-        1..LANES => {
-            let mut rows = [0.0; LANES * LANES];
-            let rows = &mut rows[..bias.len() * LANES];
-            rows.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
-            add_to_rows(curve, rows, values);
-        }
-        _ => add_to_rows(curve, bias, values),
-    }
-}
-
-/// Values of the widest register.
-const LANES: usize = 16;
-
 vectorised! {
     /// `values · factor + other`, in place.
     fn scale_and_add(values: &mut [f32], factor: f32, other: &[f32]) {
         values.iter_mut().zip(other).for_each(|(value, other)| *value = A::mul_add(*value, factor, *other));
-    }
-
-    /// The curve's values of `values + row` for each row of `values`, in place.
-    fn add_to_rows<C: Curve>(curve: C, row: &[f32], values: &mut [f32]) {
-        for values in values.chunks_mut(row.len()) {
-            values.iter_mut().zip(row).for_each(|(value, part)| *value = curve.value::<A>(*value + part));
-        }
     }
 
     /// The curve's values.
@@ -508,7 +566,10 @@ mod tests {
         let mut forward = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut output = vec![0.0; size.values()];
-            pool.install(|| filtered.forward(&run, &parameters, &[&image], &mut [], &mut output));
+            pool.install(|| {
+                filtered.prepare(&run, &parameters);
+                filtered.apply(&run, &parameters, &[&image], &mut output);
+            });
             (output, filtered.bands.len(), filtered.bands.as_ptr() as usize)
         };
         let (one, three) = (forward(1), forward(3));

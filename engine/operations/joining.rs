@@ -27,7 +27,7 @@ impl Add {
 }
 
 impl Operation for Add {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
+    fn apply(&self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
         chunks::for_each(run.images, output, self.values, |first, output| {
             for (image, output) in output.chunks_mut(self.values).enumerate() {
                 let range = (first + image) * self.values..(first + image + 1) * self.values;
@@ -70,7 +70,7 @@ pub(crate) struct Scale {
 }
 
 impl Operation for Scale {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
+    fn apply(&self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
         let (values, channels) = (self.size.values(), self.size.channels);
         chunks::for_each(run.images, output, values, |first, output| {
             for (image, output) in output.chunks_mut(values).enumerate() {

@@ -143,6 +143,20 @@ impl Normaliser {
         self.draw_lines(parameters);
     }
 
+    /// The weights, whose last dimension is that of the channels, and the biases, one for each channel, of a filter that
+    /// has this norm in it: from those of the filter before it, which may have no `bias`.
+    pub(crate) fn fold(&mut self, parameters: &[f32], weights: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        self.recall(parameters);
+        let Lines { scale, shift, .. } = &self.lines;
+        let weights = weights.chunks_exact(self.channels).flat_map(|row| row.iter().zip(scale).map(|(w, s)| w * s));
+        let bias = bias.iter().copied().chain(std::iter::repeat(0.0)).zip(scale.iter().zip(shift));
+        (weights.collect(), bias.map(|(bias, (scale, shift))| bias * scale + shift).collect())
+    }
+
+    pub(crate) fn activation(&self) -> Option<Activation> {
+        self.activation
+    }
+
     /// The parameters or the running statistics are not what they were any more.
     pub(crate) fn forget(&mut self) {
         self.is_recalled = false;
@@ -160,11 +174,6 @@ impl Normaliser {
     pub(crate) fn apply(&self, input: &[f32], output: &mut [f32]) {
         let Lines { scale, shift, .. } = &self.lines;
         with_curve!(self.activation, curve => apply(curve, input, scale, shift, output));
-    }
-
-    pub(crate) fn apply_in_place(&self, values: &mut [f32]) {
-        let Lines { scale, shift, .. } = &self.lines;
-        with_curve!(self.activation, curve => apply_in_place(curve, values, scale, shift));
     }
 
     /// Adds pixels and gradients of a chunk to the sums that [`Self::settle_gradient`] needs. May
@@ -221,24 +230,27 @@ pub(crate) struct Normalise {
 }
 
 impl Operation for Normalise {
+    fn prepare(&mut self, _: &Run, parameters: &[f32]) {
+        self.normaliser.recall(parameters);
+    }
+
+    fn apply(&self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+        chunks::for_each(run.images, output, self.values, |first, output| {
+            self.normaliser.apply(&inputs[0][first * self.values..][..output.len()], output);
+        });
+    }
+
     fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
         let values = self.values;
-        if run.training {
-            let ranges = chunks::ranges(run.images);
-            let mut sums = self.normaliser.take_chunks(ranges.len());
-            let tasks = sums.iter_mut().zip(ranges).collect();
-            let normaliser = &self.normaliser;
-            chunks::run(tasks, run.images * values, |(sums, images)| {
-                normaliser.measure(&inputs[0][images.start * values..images.end * values], sums);
-            });
-            self.normaliser.settle(sums, parameters);
-        } else {
-            self.normaliser.recall(parameters);
-        }
+        let ranges = chunks::ranges(run.images);
+        let mut sums = self.normaliser.take_chunks(ranges.len());
+        let tasks = sums.iter_mut().zip(ranges).collect();
         let normaliser = &self.normaliser;
-        chunks::for_each(run.images, output, values, |first, output| {
-            normaliser.apply(&inputs[0][first * values..][..output.len()], output);
+        chunks::run(tasks, run.images * values, |(sums, images)| {
+            normaliser.measure(&inputs[0][images.start * values..images.end * values], sums);
         });
+        self.normaliser.settle(sums, parameters);
+        self.apply(run, parameters, inputs, output);
     }
 
     fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>) {
@@ -276,16 +288,6 @@ vectorised! {
         for (from, to) in input.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 to[channel] = curve.value::<A>(A::mul_add(from[channel], scale[channel], shift[channel]));
-            }
-        }
-    }
-
-    fn apply_in_place<C: Curve>(curve: C, values: &mut [f32], scale: &[f32], shift: &[f32]) {
-        let channels = scale.len();
-        let shift = &shift[..channels];
-        for row in values.chunks_exact_mut(channels) {
-            for channel in 0..channels {
-                row[channel] = curve.value::<A>(A::mul_add(row[channel], scale[channel], shift[channel]));
             }
         }
     }

@@ -25,15 +25,17 @@ impl MaxPool {
 }
 
 impl Operation for MaxPool {
+    fn apply(&self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
+        let (from, to, channels) = (self.input.values(), self.output.values(), self.output.channels);
+        chunks::for_each(run.images, output, to, |first, output| {
+            for (output, input) in output.chunks_mut(to).zip(inputs[0][first * from..].chunks(from)) {
+                largest(&self.taps, input, output, &mut [], channels);
+            }
+        });
+    }
+
     fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
         let (from, to, channels) = (self.input.values(), self.output.values(), self.output.channels);
-        if !run.training {
-            return chunks::for_each(run.images, output, to, |first, output| {
-                for (output, input) in output.chunks_mut(to).zip(inputs[0][first * from..].chunks(from)) {
-                    largest(&self.taps, input, output, &mut [], channels);
-                }
-            });
-        }
         self.winners.resize(run.images * to, 0);
         let parts = output[..run.images * to].par_chunks_mut(to).zip(self.winners.par_chunks_mut(to));
         parts.zip(inputs[0].par_chunks(from)).for_each(|((output, winners), input)| {
@@ -91,7 +93,7 @@ pub(crate) fn average_factors(window: &Window, count_include_pad: bool, input: S
 }
 
 impl Operation for AveragePool {
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
+    fn apply(&self, run: &Run, _: &[f32], inputs: &[&[f32]], output: &mut [f32]) {
         let channels = self.output.channels;
         chunks::for_each(run.images, output, self.output.values(), |first, output| {
             let input = &inputs[0][first * self.input.values()..];

@@ -6,7 +6,7 @@ use super::{Size, Taps, filter::Filter};
 use crate::{
     chunks,
     kernels::{
-        Map, Outer, Places, Points, Product, Results, Segment, Tiles, Transform, multiply_to_results, outer, product,
+        Finish, Map, Outer, Places, Points, Product, Results, Segment, Tiles, Transform, multiply_to_results, outer, product,
         transform, transpose,
     },
 };
@@ -81,8 +81,8 @@ impl Filter for Winograd {
         self.forward.transform_weights(weights);
     }
 
-    fn apply(&self, _: &[f32], images: &[f32], output: &mut [f32]) {
-        self.forward.apply(images, output, false);
+    fn apply(&self, _: &[f32], images: &[f32], output: &mut [f32], finish: Finish<'_>) {
+        self.forward.apply(images, output, finish);
     }
 
     fn prepare_backward(&mut self, weights: &[f32]) {
@@ -95,7 +95,7 @@ impl Filter for Winograd {
     }
 
     fn input_gradient(&self, _: &[f32], of_output: &[f32], of_input: &mut [f32], add: bool) {
-        self.backward.apply(of_output, of_input, add);
+        self.backward.apply(of_output, of_input, Finish::added(add));
     }
 
     fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
@@ -141,7 +141,7 @@ impl Correlation {
             from_points: Points::Planes(pairs),
             to: &mut self.weights,
             to_points: Points::Planes(pairs),
-            add: false,
+            finish: Finish::STORE,
         });
     }
 
@@ -168,11 +168,11 @@ impl Correlation {
             from_points: Points::Image(&self.patches, first),
             to: patches,
             to_points: Points::Planes(plane(tiles * self.input.channels)),
-            add: false,
+            finish: Finish::STORE,
         });
     }
 
-    fn apply(&self, images: &[f32], output: &mut [f32], add: bool) {
+    fn apply(&self, images: &[f32], output: &mut [f32], finish: Finish<'_>) {
         let (from, to) = (self.input.channels, self.output.channels);
         let tiles = self.tiles_at_a_time();
         let images = images.chunks_exact(self.input.values());
@@ -191,7 +191,7 @@ impl Correlation {
                             weights: &self.weights,
                             to: output,
                             to_tiles: (&self.results, first),
-                            add,
+                            finish,
                         });
                     }
                     self.multiply(tiles, patches, results);
@@ -203,7 +203,7 @@ impl Correlation {
                         from_points: Points::Planes(plane(tiles * to)),
                         to: output,
                         to_points: Points::Image(&self.results, first),
-                        add,
+                        finish,
                     });
                 });
             }
@@ -230,7 +230,7 @@ impl Correlation {
                 right_stride: to,
                 result,
                 result_places: Places::Every(to),
-                add: false,
+                finish: Finish::STORE,
                 is_cached: true,
             });
         }
@@ -255,7 +255,7 @@ impl Correlation {
                         from_points: Points::Image(&self.results, first),
                         to: gradients,
                         to_points: Points::Planes(plane(tiles * to)),
-                        add: false,
+                        finish: Finish::STORE,
                     });
                     let factors =
                         patches.chunks_exact(plane(tiles * from)).zip(gradients.chunks_exact(plane(tiles * to)));
@@ -282,7 +282,7 @@ impl Correlation {
                 from_points: Points::Planes(pairs),
                 to: of_weights,
                 to_points: Points::Planes(pairs),
-                add: true,
+                finish: Finish::added(true),
             });
         });
     }
@@ -338,8 +338,8 @@ mod tests {
 
             winograd.prepare_forward(&weights);
             let [mut expected, mut actual] = both(of_output.len());
-            direct.apply(&weights, &seen, &mut expected);
-            winograd.apply(&weights, &seen, &mut actual);
+            direct.apply(&weights, &seen, &mut expected, Finish::STORE);
+            winograd.apply(&weights, &seen, &mut actual, Finish::STORE);
             close(&actual, &expected, &what);
 
             direct.prepare_backward(&weights);
