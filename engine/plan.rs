@@ -6,7 +6,7 @@ use crate::{
     operation::Operation,
     operations::{
         Activate, AdaptivePool, Add, Arrange, AveragePool, ChannelConvolve, Convolve, Depthwise, Dropout, Filtered,
-        Followers, MaxPool, Normalise, Normaliser, Residual, Scale, Size, Softmax, Winograd,
+        Followers, MaxPool, Normalise, Normaliser, Paired, Residual, Scale, Size, Softmax, Winograd,
     },
     parameters::Slot,
     schedule::Schedule,
@@ -163,6 +163,8 @@ impl Planner<'_> {
                     Box::new(Filtered::<Depthwise>::new(&convolution, input, output, followers))
                 } else if Winograd::suits(&convolution, input, output) {
                     Box::new(Filtered::<Winograd>::new(&convolution, input, output, followers))
+                } else if Paired::suits(&convolution, input, output) {
+                    Box::new(Filtered::<Paired>::new(&convolution, input, output, followers))
                 } else {
                     Box::new(Filtered::<Convolve>::new(&convolution, input, output, followers))
                 }

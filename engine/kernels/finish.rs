@@ -69,6 +69,20 @@ impl<'a> Finish<'a> {
         }
     }
 
+    /// For pixels of which each is several with `columns` columns, as many as fit into `room`.
+    pub(crate) fn repeated<'r>(self, room: &'r mut [f32], columns: usize) -> Finish<'r>
+    where
+        'a: 'r,
+    {
+        match self.start {
+            Start::Row(row) => {
+                room.chunks_exact_mut(columns).for_each(|pixel| pixel.copy_from_slice(&row[..columns]));
+                Finish { start: Start::Row(room), bend: self.bend }
+            }
+            Start::Zero | Start::There => self,
+        }
+    }
+
     /// For one part of a sum that is computed in several: only the first begins as the whole does, and only the last
     /// bends.
     pub(crate) fn of_part(self, is_first: bool, is_last: bool) -> Self {

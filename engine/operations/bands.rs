@@ -51,7 +51,7 @@ mod tests {
     use super::*;
     use crate::{
         kernels::{Bend, Finish},
-        operations::{Convolve, Depthwise, Winograd},
+        operations::{Convolve, Depthwise, Paired, Winograd},
     };
     use nasgen_modules::randomness::Stream;
 
@@ -116,6 +116,10 @@ mod tests {
             let dense = Convolution::new(17, window);
             check::<Convolve>(&dense, size(height, width, 5), size(rows, columns, 17));
             check::<Convolve>(&Convolution::new(6, window).groups(2), size(height, width, 4), size(rows, columns, 6));
+            if window.stride == [1, 1] && window.dilation == [1, 1] && window.padding.top < window.kernel[0] {
+                let few = Convolution::new(3, window);
+                check::<Paired>(&few, size(height, width, 5), size(rows, columns, 3));
+            }
             check::<Depthwise>(&Convolution::new(6, window).groups(6), size(height, width, 6), size(rows, columns, 6));
             if Winograd::suits(&Convolution::new(16, window), size(32, 32, 16), size(32, 32, 16)) {
                 check::<Winograd>(&dense, size(height, width, 5), size(rows, columns, 17));

@@ -11,6 +11,7 @@ mod filter;
 mod filtered;
 mod joining;
 mod norm;
+mod paired;
 mod pool;
 mod sums;
 mod winograd;
@@ -24,6 +25,7 @@ pub(crate) use dropout::Dropout;
 pub(crate) use filtered::{Filtered, Followers, Residual};
 pub(crate) use joining::{Add, Scale};
 pub(crate) use norm::{Normalise, Normaliser};
+pub(crate) use paired::Paired;
 pub(crate) use pool::{AdaptivePool, AveragePool, MaxPool, average_factors};
 pub(crate) use winograd::Winograd;
 

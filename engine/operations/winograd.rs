@@ -2,12 +2,15 @@
 //! Winograd's F(2×2, 3×3) (Lavin and Gray 2016, arXiv:1509.09308). Its sums are about as exact as the direct
 //! ones, which larger tiles are not.
 
-use super::{Size, Taps, filter::Filter};
+use super::{
+    Size, Taps,
+    filter::{Filter, turn},
+};
 use crate::{
     chunks,
     kernels::{
         Finish, Map, Outer, Places, Points, Product, Results, Segment, Tiles, Transform, multiply_to_results, outer, product,
-        transform, transpose,
+        transform,
     },
 };
 use nasgen_modules::{Convolution, Window};
@@ -86,11 +89,7 @@ impl Filter for Winograd {
     }
 
     fn prepare_backward(&mut self, weights: &[f32]) {
-        let pairs = self.forward.pairs();
-        self.turned.resize(weights.len(), 0.0);
-        for (tap, turned) in weights.chunks_exact(pairs).rev().zip(self.turned.chunks_exact_mut(pairs)) {
-            transpose(tap, self.forward.output.channels, turned);
-        }
+        turn(weights, self.forward.pairs(), self.forward.output.channels, &mut self.turned);
         self.backward.transform_weights(&self.turned);
     }
 
@@ -291,20 +290,8 @@ impl Correlation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operations::Convolve;
-    use nasgen_modules::{Padding, randomness::Stream};
-
-    fn numbers(count: usize, seed: u64) -> Vec<f32> {
-        let stream = Stream::new(seed, "winograd");
-        (0..count as u64).map(|index| stream.uniform(index) * 2.0 - 1.0).collect()
-    }
-
-    #[track_caller]
-    fn close(actual: &[f32], expected: &[f32], what: &str) {
-        for (actual, expected) in actual.iter().zip(expected) {
-            assert!((actual - expected).abs() <= 2e-5 * expected.abs().max(1.0), "{what}: {actual} for {expected}");
-        }
-    }
+    use crate::operations::filter::tests::check_against_direct;
+    use nasgen_modules::Padding;
 
     fn cases() -> Vec<(Convolution, Size, Size)> {
         let mut cases = Vec::new();
@@ -328,33 +315,7 @@ mod tests {
     #[test]
     fn it_computes_what_the_direct_convolution_does() {
         for (convolution, input, output) in cases() {
-            let what = format!("{:?} on {input:?}", convolution.window.padding);
-            let mut direct = Convolve::new(&convolution, input, output);
-            let mut winograd = Winograd::new(&convolution, input, output);
-            let images = 3;
-            let weights = numbers(direct.weights(), 1);
-            let (seen, of_output) = (numbers(images * input.values(), 2), numbers(images * output.values(), 3));
-            let both = |length: usize| [numbers(length, 4), numbers(length, 4)];
-
-            winograd.prepare_forward(&weights);
-            let [mut expected, mut actual] = both(of_output.len());
-            direct.apply(&weights, &seen, &mut expected, Finish::STORE);
-            winograd.apply(&weights, &seen, &mut actual, Finish::STORE);
-            close(&actual, &expected, &what);
-
-            direct.prepare_backward(&weights);
-            winograd.prepare_backward(&weights);
-            for add in [false, true] {
-                let [mut expected, mut actual] = both(seen.len());
-                direct.input_gradient(&weights, &of_output, &mut expected, add);
-                winograd.input_gradient(&weights, &of_output, &mut actual, add);
-                close(&actual, &expected, &format!("input gradient, {what}"));
-            }
-
-            let [mut expected, mut actual] = both(weights.len());
-            direct.weight_gradient(&seen, &of_output, &mut expected);
-            winograd.weight_gradient(&seen, &of_output, &mut actual);
-            close(&actual, &expected, &format!("weight gradient, {what}"));
+            check_against_direct::<Winograd>(&convolution, input, output);
         }
     }
 
