@@ -69,8 +69,8 @@ pub type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 const PARTIAL_SUMS: u64 = 8;
 
 /// Bytes that an engine for `layers` holds once it has trained on `images` images at a time and scored as
-/// many: the buffers of its plan, parameters, their gradients in parts and whole, and two moments. `None` for
-/// networks that it cannot run.
+/// many: the buffers of its plan, parameters, their gradients in parts and whole, two moments, and weights with norms
+/// in them. `None` for networks that it cannot run.
 pub fn training_bytes(layers: &Layers, images: usize) -> Option<u64> {
     if layers.inputs().len() != 1 || layers.nodes().iter().any(|node| matches!(node.primitive, Primitive::Custom(_))) {
         return None;
@@ -80,9 +80,10 @@ pub fn training_bytes(layers: &Layers, images: usize) -> Option<u64> {
     let length = |buffers: &[usize], index| buffers.get(index).copied().unwrap_or(0);
     let places = 0..training.len().max(evaluation.len());
     let values: usize = places.map(|index| length(training, index).max(length(evaluation, index))).sum();
-    let of_parameters = (plan.parameters() as u64).saturating_mul(4 + PARTIAL_SUMS);
+    let of_parameters = (plan.parameters() as u64).saturating_mul(5 + PARTIAL_SUMS);
     let of_images = (values as u64).saturating_mul(images as u64);
-    Some(of_images.saturating_add(of_parameters).saturating_mul(size_of::<f32>() as u64))
+    let of_rooms = plan.schedule.room(images);
+    Some(of_images.saturating_add(of_parameters).saturating_add(of_rooms).saturating_mul(size_of::<f32>() as u64))
 }
 
 impl Engine {

@@ -49,9 +49,18 @@ impl Schedule {
         Self { stretches: cuts.into_iter().map(stretch).collect(), shared }
     }
 
-    /// Values of all images that need room, for each image.
     pub(crate) fn shared(&self) -> &Assignment {
         &self.shared
+    }
+
+    /// Values that a thread has room for beside the shared ones, once it has scored `images` images.
+    pub(crate) fn room(&self, images: usize) -> u64 {
+        let rooms = self.stretches.iter().map(|stretch| stretch.inside.buffers.len()).max().unwrap_or(0);
+        let of_stretch = |stretch: &Stretch, room: usize| {
+            let values = stretch.inside.buffers.get(room).copied().unwrap_or(0) as u64;
+            values.saturating_mul(stretch.images.unwrap_or(images).min(images) as u64)
+        };
+        (0..rooms).map(|room| self.stretches.iter().map(|stretch| of_stretch(stretch, room)).max().unwrap_or(0)).sum()
     }
 }
 

@@ -59,13 +59,7 @@ pub(crate) fn product_by_columns(
 }
 
 /// What each task computes, one after the other: all rows of its columns.
-fn multiply(
-    [rows, inner, columns]: [usize; 3],
-    left: &[f32],
-    right: Right<'_>,
-    parts: &mut [f32],
-    finish: Finish<'_>,
-) {
+fn multiply([rows, inner, columns]: [usize; 3], left: &[f32], right: Right<'_>, parts: &mut [f32], finish: Finish<'_>) {
     let at_a_time = columns_per_task(rows, columns);
     let tasks = parts.chunks_mut(rows * at_a_time).enumerate().collect();
     chunks::run(tasks, rows * inner * columns, |(task, part)| {

@@ -7,7 +7,8 @@ use super::{
 use crate::{
     chunks,
     kernels::{
-        Finish, Outer, Places, Product, Right, Segment, Tap, has_columns_for_all, outer, product, product_by_columns, transpose,
+        Finish, Outer, Places, Product, Right, Segment, Tap, has_columns_for_all, outer, product, product_by_columns,
+        transpose,
     },
     window::{Correlation, Phase},
 };
@@ -16,6 +17,9 @@ use std::ops::Range;
 
 /// Values of a left factor that stay in the second cache while all columns are computed.
 const LEFT_VALUES: usize = 32 * 1024;
+
+/// Rows of a product for which reading the weights costs little beside multiplying.
+const ROWS_FOR_ALL: usize = 32;
 
 /// A convolution in any number of groups, or a fully connected layer. Weights: taps × input channels
 /// of a group × output channels.
@@ -152,7 +156,11 @@ impl Filter for Convolve {
 
     fn shares_one_product(&self, images: usize) -> bool {
         let rows = images * self.output.pixels();
-        self.is_heavy() && self.is_one_matrix(rows) && has_columns_for_all(rows, self.output.channels)
+        // With more rows, to read all weights on each thread costs less than to put columns together.
+        rows < ROWS_FOR_ALL * chunks::threads()
+            && self.is_heavy()
+            && self.is_one_matrix(rows)
+            && has_columns_for_all(rows, self.output.channels)
     }
 
     fn apply(&self, weights: &[f32], images: &[f32], output: &mut [f32], finish: Finish<'_>) {

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     chunks,
     kernels::{
-        Finish, Map, Outer, Places, Points, Product, Results, Segment, Tiles, Transform, multiply_to_results, outer, product,
-        transform,
+        Finish, Map, Outer, Places, Points, Product, Results, Segment, Tiles, Transform, multiply_to_results, outer,
+        product, transform,
     },
 };
 use nasgen_modules::{Convolution, Window};
