@@ -184,8 +184,18 @@ def optuna_search(args, draws, processes):
             worker.start()
         for worker in workers:
             worker.join()
-        complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
-        return len(complete), time.time() - began
+        return durations(study), time.time() - began
+
+
+def durations(study):
+    """Seconds of each complete trial, by its network."""
+    complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    return {json.dumps(trial.params, sort_keys=True): trial.duration.total_seconds() for trial in complete}
+
+
+def per_hour(seconds, networks, workers):
+    """Trials of these networks that so many workers finish in an hour."""
+    return workers * 3600 * len(networks) / sum(seconds[network] for network in networks)
 
 
 def main():
@@ -196,16 +206,25 @@ def main():
         complete, seconds = nasgen_search(args, folder)
         study = optuna.load_study(study_name="rate", storage=f"sqlite:///{folder}/studies/rate.db")
         draws = [trial.params for trial in study.trials if trial.state.name == "COMPLETE"]
-    rates = {"nasgen": complete / seconds * 3600}
+        ours = durations(study)
+    rates, same = {"nasgen": complete / seconds * 3600}, {}
     print(f"nasgen: {complete} trials in {seconds:.0f} s, {rates['nasgen']:.0f} per hour", flush=True)
     for processes in sorted({1, min(args.threads, os.cpu_count() or 1)}):
-        done, seconds = optuna_search(args, draws, processes)
-        rates[f"optuna, {processes} processes"] = done / seconds * 3600
-        print(f"Optuna + PyTorch, {processes} processes: {done} trials in {seconds:.0f} s, {done / seconds * 3600:.0f} per hour", flush=True)
+        name = f"optuna, {processes} processes"
+        theirs, seconds = optuna_search(args, draws, processes)
+        rates[name] = len(theirs) / seconds * 3600
+        print(f"{name}: {len(theirs)} trials in {seconds:.0f} s, {rates[name]:.0f} per hour", flush=True)
+        # Networks differ in size, the trials that time cut off are in no rate, and neither side may gain by that.
+        both = [network for network in theirs if network in ours]
+        if both:
+            same[name] = per_hour(ours, both, args.threads) / per_hour(theirs, both, processes)
+            print(f"  on the {len(both)} networks that both finished nasgen is {same[name]:.2f} times as fast", flush=True)
     best = max(rate for name, rate in rates.items() if name != "nasgen")
     print(f"ratio to the better of them: {rates['nasgen'] / best:.2f}" if best else "Optuna finished no trial")
+    if same:
+        print(f"on the same networks: {min(same.values()):.2f}")
     if args.json:
-        args.json.write_text(json.dumps(rates, indent=2))
+        args.json.write_text(json.dumps({"per hour": rates, "on the same networks": same}, indent=2))
 
 
 if __name__ == "__main__":
