@@ -4,7 +4,7 @@
 //! shared by values that are never needed together: pixels × channels (NHWC), f32. A convolution,
 //! the norm after it, the norm's activation and a residual sum are one operation. Each operation knows its own
 //! backward step. All parameters lie in one flat buffer, as do their gradients and the optimizer's
-//! moments.
+//! moments. Class scores are computed a few images at a time, with the norms in the weights.
 //!
 //! Results do not depend on the number of threads: work is cut into the same chunks of images, and
 //! what chunks have in common is summed in their order.

@@ -192,3 +192,31 @@ impl Scoring<'_> {
         self.rooms.lock().expect("nobody panics with the lock").push(rooms);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::Plan;
+    use nasgen_modules::{Convolution, Layers, Primitive, Shape, Source, Window};
+
+    #[test]
+    fn stretches_take_as_many_images_as_stay_in_a_cache() {
+        let mut layers = Layers::identity(vec![Shape::image(3, 32, 32)]);
+        let mut last = Source::Input(0);
+        let mut push = |label: &str, primitive| last = layers.push(label.into(), primitive, vec![last]).unwrap();
+        push("wide", Convolution::new(32, Window::centered(3, 1)).into());
+        push("half", Convolution::new(48, Window::centered(3, 2)).into());
+        push("same", Convolution::new(48, Window::centered(3, 1)).into());
+        push("quarter", Convolution::new(48, Window::centered(3, 2)).into());
+        push("small", Convolution::new(48, Window::centered(3, 2)).into());
+        push("pool", Primitive::AdaptiveAveragePool { output: 1 });
+        push("flat", Primitive::Flatten);
+        push("large", Primitive::Linear { out: 2000 });
+        push("last", Primitive::Linear { out: 10 });
+        let schedule = Plan::of(&layers, 0).schedule;
+        let cuts: Vec<_> = schedule.stretches.iter().map(|stretch| (stretch.steps.clone(), stretch.images)).collect();
+        // "half" reads and writes most, 45 056 values; "small" 3 840, the pool 816, "flat" 96. Of 98 304 / 2 048 images
+        // "large" has 48 pixels, too few for its weights.
+        let expected = [(0..4, Some(2)), (4..5, Some(25)), (5..6, Some(120)), (6..7, Some(1024)), (7..9, None)];
+        assert_eq!(cuts, expected);
+    }
+}
