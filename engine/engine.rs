@@ -69,7 +69,7 @@ pub type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 const PARTIAL_SUMS: u64 = 8;
 
 /// Bytes that an engine for `layers` holds once it has trained on `images` images at a time and scored as
-/// many: the buffers of its plan, parameters, their gradients in parts and whole, two moments, and weights with norms
+/// many on one thread (others need room for a few images more): the buffers of its plan, parameters, their gradients in parts and whole, two moments, and weights with norms
 /// in them. `None` for networks that it cannot run.
 pub fn training_bytes(layers: &Layers, images: usize) -> Option<u64> {
     if layers.inputs().len() != 1 || layers.nodes().iter().any(|node| matches!(node.primitive, Primitive::Custom(_))) {

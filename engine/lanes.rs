@@ -1,6 +1,9 @@
 //! Vectors of f32 for each instruction set, behind one trait, so that a kernel is written once.
 #![expect(unsafe_code, reason = "instructions of one processor, and pointers; each method states its contract")]
 
+/// Values of the widest register there is.
+pub(crate) const WIDEST: usize = 16;
+
 /// A register of f32 values. A kernel that is generic over it is compiled for one instruction set
 /// by calling it from a function that enables these instructions (see [`crate::instructions`]).
 ///

@@ -27,7 +27,7 @@ impl Lifetime {
     }
 }
 
-/// Assigns buffers to the values of a run. Time runs from 0, where the inputs appear, through the
+/// Assigns buffers to the values of a training step. Time runs from 0, where the inputs appear, through the
 /// steps and the loss back through the steps.
 pub(crate) fn assign(steps: &[Step], lengths: &[usize], inputs: usize, output: usize) -> Assignment {
     let loss = steps.len() + 1;
@@ -85,7 +85,7 @@ pub(crate) fn assign_shared(
     need(&mut values[output], stretches.len() + 1);
     let is_shared = |lifetime: &Lifetime| lifetime.last > lifetime.first;
     let shared: Vec<_> = values.into_iter().map(|lifetime| lifetime.filter(is_shared)).collect();
-    pack(&shared, &vec![None; lengths.len()], lengths)
+    pack(&shared, &[], lengths)
 }
 
 /// Assigns buffers to the values that nothing but these steps needs. Time counts them.
@@ -95,7 +95,7 @@ pub(crate) fn assign_inside(steps: &[Step], lengths: &[usize], shared: &Assignme
         let inside = step.inputs.iter().chain([&step.output]).filter(|value| shared.values[**value].is_none());
         inside.for_each(|value| need(&mut values[*value], index));
     }
-    pack(&values, &vec![None; lengths.len()], lengths)
+    pack(&values, &[], lengths)
 }
 
 fn need(lifetime: &mut Option<Lifetime>, moment: usize) {
@@ -108,7 +108,7 @@ fn need(lifetime: &mut Option<Lifetime>, moment: usize) {
 /// Largest first, each into the first buffer that is free all its lifetime.
 fn pack(values: &[Option<Lifetime>], gradients: &[Option<Lifetime>], lengths: &[usize]) -> Assignment {
     let mut assignment =
-        Assignment { values: vec![None; values.len()], gradients: vec![None; values.len()], buffers: Vec::new() };
+        Assignment { values: vec![None; values.len()], gradients: vec![None; gradients.len()], buffers: Vec::new() };
     let all = values.iter().chain(gradients).enumerate();
     let mut needed: Vec<(usize, Lifetime)> = all.filter_map(|(index, lifetime)| Some((index, (*lifetime)?))).collect();
     needed.sort_by_key(|(index, lifetime)| (std::cmp::Reverse(lengths[index % lengths.len()]), lifetime.first, *index));

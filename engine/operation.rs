@@ -36,7 +36,7 @@ impl Rereads {
 /// One step of a plan, with what it keeps from forward to backward. Buffers hold pixels × channels,
 /// image after image.
 pub(crate) trait Operation: Send + Sync {
-    /// Gets ready for [`Self::apply`] in evaluation, until the parameters change or backward is run.
+    /// Gets ready for [`Self::apply`] in evaluation, until the parameters change or [`Self::forward`] is run.
     fn prepare(&mut self, _run: &Run, _parameters: &[f32]) {}
 
     /// Computes `output` from `inputs`.
@@ -52,7 +52,7 @@ pub(crate) trait Operation: Send + Sync {
     /// the gradient of the output.
     fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>);
 
-    /// Pixels of an image's output, each of which meets all of the operation's weights; `None` where there are few.
+    /// Pixels of an image's output, each of which meets all of the operation's weights; `None` where weights are few.
     fn pixels(&self) -> Option<usize> {
         None
     }

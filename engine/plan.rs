@@ -2,6 +2,7 @@
 
 use crate::{
     fusion::{After, Sum},
+    lanes::WIDEST,
     lifetimes::{Assignment, assign},
     operation::Operation,
     operations::{
@@ -13,9 +14,6 @@ use crate::{
 };
 use nasgen_modules::{Activation, Convolution, Layers, Node, Primitive, Source, randomness::Stream};
 use std::{collections::BTreeMap, ops::Range};
-
-/// Values in the widest register.
-const REGISTER: usize = 16;
 
 /// An operation in its place.
 pub(crate) struct Step {
@@ -224,6 +222,6 @@ impl Planner<'_> {
 /// each group would leave most of each register empty.
 fn is_depthwise(primitive: &Primitive) -> bool {
     let Primitive::Convolution(Convolution { groups, out, .. }) = *primitive else { return false };
-    let registers = |values: usize| values.div_ceil(REGISTER);
+    let registers = |values: usize| values.div_ceil(WIDEST);
     groups * registers(out / groups) >= 2 * registers(out)
 }

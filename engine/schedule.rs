@@ -49,6 +49,7 @@ impl Schedule {
         Self { stretches: cuts.into_iter().map(stretch).collect(), shared }
     }
 
+    /// Of the inputs, the output, and what lies between two stretches.
     pub(crate) fn shared(&self) -> &Assignment {
         &self.shared
     }

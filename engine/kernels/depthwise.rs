@@ -3,7 +3,7 @@
 
 use super::{
     Finish, Offsets, Places,
-    finish::{Curve, Start, with_bend},
+    finish::Start,
     tiles,
 };
 use crate::{
@@ -135,11 +135,7 @@ unsafe fn filter_register<L: Lanes, const P: usize, const PART: bool>(
                 sums[p] = load::<L, PART>(from, count).mul_add(weight, sums[p]);
             }
         }
-        with_bend!(job.finish.bend, C => {
-            for p in 0..P {
-                sums[p] = C::of(sums[p]);
-            }
-        });
+        job.finish.bend.apply(&mut sums);
         for p in 0..P {
             store::<L, PART>(sums[p], result[p].add(channel), count);
         }

@@ -14,32 +14,6 @@ pub(crate) enum Start<'a> {
     Row(&'a [f32]),
 }
 
-/// An activation that kernels apply before they store a sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bend {
-    Straight,
-    ReLU,
-    ReLU6,
-    Hardswish,
-    Hardsigmoid,
-    LeakyReLU,
-}
-
-impl Bend {
-    /// `None` for an activation that costs so much that a pass of its own adds little.
-    pub(crate) fn of(activation: Option<Activation>) -> Option<Self> {
-        match activation {
-            None => Some(Self::Straight),
-            Some(Activation::ReLU) => Some(Self::ReLU),
-            Some(Activation::ReLU6) => Some(Self::ReLU6),
-            Some(Activation::Hardswish) => Some(Self::Hardswish),
-            Some(Activation::Hardsigmoid) => Some(Self::Hardsigmoid),
-            Some(Activation::LeakyReLU) => Some(Self::LeakyReLU),
-            Some(_) => None,
-        }
-    }
-}
-
 /// How a kernel gives its sums.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Finish<'a> {
@@ -100,20 +74,69 @@ impl<'a> Finish<'a> {
     }
 }
 
-/// A [`Bend`] as a type.
+/// What a [`Bend`] computes, as a type.
 pub(super) trait Curve {
     /// # Safety
     /// As [`Lanes`].
     unsafe fn of<L: Lanes>(x: L) -> L;
 }
 
-macro_rules! curves {
+/// Sums in registers.
+pub(super) trait Sums {
+    /// # Safety
+    /// As [`Lanes`].
+    unsafe fn bend<C: Curve>(&mut self);
+}
+
+impl<L: Lanes> Sums for L {
+    #[inline(always)]
+    unsafe fn bend<C: Curve>(&mut self) {
+        // SAFETY: the caller's promise.
+        *self = unsafe { C::of(*self) };
+    }
+}
+
+macro_rules! bends {
     ($($name:ident: |$x:ident| $value:expr;)*) => {
-        /// What each [`Bend`] but the straight one computes.
-        pub(super) mod curves {
+        /// An activation that kernels apply before they store a sum.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Bend {
+            Straight,
+            $($name,)*
+        }
+
+        impl Bend {
+            /// `None` for an activation that costs so much that a pass of its own adds little.
+            pub(crate) fn of(activation: Option<Activation>) -> Option<Self> {
+                match activation {
+                    None => Some(Self::Straight),
+                    $(Some(Activation::$name) => Some(Self::$name),)*
+                    Some(_) => None,
+                }
+            }
+
+            /// Bends all of `sums`. The choice stands outside of the loop, so that these stay in registers.
+            ///
+            /// # Safety
+            /// As [`Lanes`].
+            #[inline(always)]
+            pub(super) unsafe fn apply<S: Sums, const N: usize>(self, sums: &mut [S; N]) {
+                match self {
+                    Self::Straight => {}
+                    $(Self::$name => {
+                        for n in 0..N {
+                            // SAFETY: the caller's promise.
+                            unsafe { sums[n].bend::<curves::$name>() };
+                        }
+                    })*
+                }
+            }
+        }
+
+        mod curves {
             use super::{Curve, Lanes, sixth_and_half};
             $(
-                pub(in super::super) struct $name;
+                pub(super) struct $name;
 
                 impl Curve for $name {
                     #[inline(always)]
@@ -128,7 +151,7 @@ macro_rules! curves {
 }
 
 // `max` and `min` give their second operand where one is no number, so that it stays visible.
-curves! {
+bends! {
     ReLU: |x| L::zero().max(x);
     ReLU6: |x| L::splat(6.0).min(L::zero().max(x));
     Hardswish: |x| x.mul_add(sixth_and_half(x), L::zero());
@@ -142,34 +165,3 @@ unsafe fn sixth_and_half<L: Lanes>(x: L) -> L {
     // SAFETY: the caller has the instructions.
     unsafe { L::splat(1.0).min(L::zero().max(x.mul_add(L::splat(1.0 / 6.0), L::splat(0.5)))) }
 }
-
-/// Does `$work` with `$curve` as the type that `$bend` names, unless there is nothing to do.
-macro_rules! with_bend {
-    ($bend:expr, $curve:ident => $work:expr) => {{
-        use $crate::kernels::finish::{Bend, curves};
-        match $bend {
-            Bend::Straight => {}
-            Bend::ReLU => {
-                type $curve = curves::ReLU;
-                $work
-            }
-            Bend::ReLU6 => {
-                type $curve = curves::ReLU6;
-                $work
-            }
-            Bend::Hardswish => {
-                type $curve = curves::Hardswish;
-                $work
-            }
-            Bend::Hardsigmoid => {
-                type $curve = curves::Hardsigmoid;
-                $work
-            }
-            Bend::LeakyReLU => {
-                type $curve = curves::LeakyReLU;
-                $work
-            }
-        }
-    }};
-}
-pub(super) use with_bend;

@@ -4,7 +4,7 @@
 
 use super::{
     Finish, Places,
-    finish::{Curve, Start, with_bend},
+    finish::{Curve, Start, Sums},
     panels, tiles,
 };
 use crate::{
@@ -106,19 +106,6 @@ impl<L: Lanes, E: Lanes, const V: usize> Columns<L, E, V> {
         }
     }
 
-    /// # Safety
-    /// As [`Lanes`].
-    #[inline(always)]
-    unsafe fn bend<C: Curve>(&mut self) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            for v in 0..V {
-                self.whole[v] = C::of(self.whole[v]);
-            }
-            self.end = C::of(self.end);
-        }
-    }
-
     /// Adds `value · factors`.
     ///
     /// # Safety
@@ -131,6 +118,19 @@ impl<L: Lanes, E: Lanes, const V: usize> Columns<L, E, V> {
                 self.whole[v] = L::splat(*value).mul_add(factors.whole[v], self.whole[v]);
             }
             self.end = E::splat(*value).mul_add(factors.end, self.end);
+        }
+    }
+}
+
+impl<L: Lanes, E: Lanes, const V: usize> Sums for Columns<L, E, V> {
+    #[inline(always)]
+    unsafe fn bend<C: Curve>(&mut self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for v in 0..V {
+                self.whole[v] = C::of(self.whole[v]);
+            }
+            self.end = C::of(self.end);
         }
     }
 }
@@ -205,11 +205,7 @@ unsafe fn tile<L: Lanes, E: Lanes, const R: usize, const V: usize, const PART: b
                 right = right.wrapping_add(job.right_stride);
             }
         }
-        with_bend!(job.finish.bend, C => {
-            for r in 0..R {
-                sums[r].bend::<C>();
-            }
-        });
+        job.finish.bend.apply(&mut sums);
         for r in 0..R {
             sums[r].store::<PART>(result[r], last);
         }

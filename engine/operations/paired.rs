@@ -5,11 +5,8 @@ use super::{
     Convolve, Size,
     filter::{Filter, turn},
 };
-use crate::{chunks, kernels::Finish};
+use crate::{chunks, kernels::Finish, lanes::WIDEST};
 use nasgen_modules::{Convolution, Padding, Window};
-
-/// Values of the widest register.
-const REGISTER: usize = 16;
 
 /// How much of a register must be gained.
 const GAIN: f64 = 1.2;
@@ -42,8 +39,8 @@ fn at_a_time(kernel_width: usize, output: Size) -> usize {
     // How much of what registers could compute is wanted.
     let use_of_registers = |pixels: usize| {
         let columns = pixels * output.channels;
-        let halves = (columns.div_ceil(REGISTER / 2)).max(1) * (REGISTER / 2);
-        columns as f64 / halves.max(REGISTER) as f64 * kernel_width as f64 / (kernel_width + pixels - 1) as f64
+        let computed = columns.next_multiple_of(WIDEST / 2).max(WIDEST);
+        columns as f64 / computed as f64 * kernel_width as f64 / (kernel_width + pixels - 1) as f64
     };
     let possible = (2..=4).filter(|pixels| output.width.is_multiple_of(*pixels));
     // The most of those that are equally good: fewer values are read for each.
@@ -76,7 +73,7 @@ impl Neighbours {
         Self { convolve, kernel, channels, pixels, weights: Vec::new() }
     }
 
-    /// Calls `work` with the range of each row of weights and that of the same weights for each of the neighbours.
+    /// Calls `work` with where each row of weights begins, and where the same weights for each of the neighbours do.
     fn for_each_row(&self, mut work: impl FnMut(usize, usize)) {
         let [inputs, outputs] = self.channels;
         let [height, width] = self.kernel;
