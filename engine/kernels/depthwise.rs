@@ -1,11 +1,7 @@
 //! Sums over the taps of a window, for each channel by itself.
 #![expect(unsafe_code, reason = "kernels take raw pointers; the entries check that all of them stay inside")]
 
-use super::{
-    Finish, Offsets, Places,
-    finish::Start,
-    tiles,
-};
+use super::{Finish, Offsets, Places, finish::Start, tiles};
 use crate::{
     instructions::with_lanes,
     lanes::{Lanes, fetch_to_read, fetch_to_write, load, store},

@@ -239,9 +239,11 @@ impl<F: Filter> Filtered<F> {
         norm.settle(sums, of_norm);
         let this = &*self;
         chunks::for_each(run.images, output, to, |first, part| {
-            for (image, part) in part.chunks_mut(to).enumerate() {
-                norm.apply(&saved[(first + image) * to..][..to], part);
-                this.add_residual(run, inputs, first + image, part);
+            let seen = first * to..first * to + part.len();
+            let Some(residual) = &this.residual else { return norm.apply(&saved[seen], part) };
+            let images = saved[seen.clone()].chunks(to).zip(inputs[1][seen].chunks(to)).zip(part.chunks_mut(to));
+            for (image, ((saved, other), part)) in images.enumerate() {
+                norm.apply_and_add(saved, residual.factor(run, first + image), other, part);
             }
         });
         norm

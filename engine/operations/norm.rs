@@ -176,6 +176,11 @@ impl Normaliser {
         with_curve!(self.activation, curve => apply(curve, input, scale, shift, output));
     }
 
+    /// As [`Self::apply`], times `factor`, and added to `other`.
+    pub(crate) fn apply_and_add(&self, input: &[f32], factor: f32, other: &[f32], output: &mut [f32]) {
+        with_curve!(self.activation, curve => apply_and_add(curve, input, &self.lines, factor, other, output));
+    }
+
     /// Adds pixels and gradients of a chunk to the sums that [`Self::settle_gradient`] needs. May
     /// change the gradients; [`Self::correct`] knows how.
     pub(crate) fn measure_gradient(&self, pixels: &[f32], gradients: &mut [f32], chunk: &mut ChunkSums) {
@@ -288,6 +293,18 @@ vectorised! {
         for (from, to) in input.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 to[channel] = curve.value::<A>(A::mul_add(from[channel], scale[channel], shift[channel]));
+            }
+        }
+    }
+
+    fn apply_and_add<C: Curve>(curve: C, input: &[f32], lines: &Lines, factor: f32, others: &[f32], output: &mut [f32]) {
+        let channels = lines.scale.len();
+        let (scale, shift) = (&lines.scale[..channels], &lines.shift[..channels]);
+        let rows = input.chunks_exact(channels).zip(others.chunks_exact(channels));
+        for ((from, other), to) in rows.zip(output.chunks_exact_mut(channels)) {
+            for channel in 0..channels {
+                let value = curve.value::<A>(A::mul_add(from[channel], scale[channel], shift[channel]));
+                to[channel] = A::mul_add(value, factor, other[channel]);
             }
         }
     }
