@@ -364,19 +364,28 @@ fn matrix(map: Map) -> Vec<Vec<f64>> {
     let transposed = |matrix: &[Vec<f64>]| -> Vec<Vec<f64>> {
         (0..matrix[0].len()).map(|column| matrix.iter().map(|row| row[column]).collect()).collect()
     };
-    let result = vec![vec![1.0, 1.0, 1.0, 0.0], vec![0.0, 1.0, -1.0, -1.0]];
+    let rows = |rows: &[&[i8]]| -> Vec<Vec<f64>> {
+        rows.iter().map(|row| row.iter().map(|value| f64::from(*value)).collect()).collect()
+    };
+    let result = rows(&[&[1, 1, 1, 0], &[0, 1, -1, -1]]);
+    let strided_result = rows(&[&[1, 1, 1, 0, 0], &[0, 0, 1, 1, 1]]);
+    let strided_weights = rows(&[&[1, 0, 0], &[0, 1, 0], &[1, 0, 1], &[0, 1, 0], &[0, 0, 1]]);
     let weights = vec![vec![1.0, 0.0, 0.0], vec![0.5, 0.5, 0.5], vec![0.5, -0.5, 0.5], vec![0.0, 0.0, 1.0]];
     match map {
-        Map::Patch => vec![
-            vec![1.0, 0.0, -1.0, 0.0],
-            vec![0.0, 1.0, 1.0, 0.0],
-            vec![0.0, -1.0, 1.0, 0.0],
-            vec![0.0, 1.0, 0.0, -1.0],
-        ],
+        Map::Patch => rows(&[&[1, 0, -1, 0], &[0, 1, 1, 0], &[0, -1, 1, 0], &[0, 1, 0, -1]]),
         Map::Weights => weights,
         Map::Result => result,
         Map::ResultGradient => transposed(&result),
         Map::WeightsGradient => transposed(&weights),
+        Map::StridedPatch => {
+            rows(&[&[1, 0, -1, 0, 0], &[0, 1, 0, 0, 0], &[0, 0, 1, 0, 0], &[0, 0, 0, 1, 0], &[0, 0, -1, 0, 1]])
+        }
+        Map::StridedWeights => strided_weights,
+        Map::StridedResult => strided_result,
+        Map::StridedResultGradient => transposed(&strided_result),
+        Map::StridedWeightsGradient => transposed(&strided_weights),
+        Map::SpreadPatch => rows(&[&[1, -1, 0], &[1, 0, 0], &[0, 1, 0], &[0, 1, 0], &[0, -1, 1]]),
+        Map::SpreadResult => rows(&[&[0, 1, 0, 0, 0], &[1, 0, 1, 0, 0], &[0, 0, 0, 1, 0], &[0, 0, 1, 0, 1]]),
     }
 }
 
@@ -395,7 +404,7 @@ fn transforms_are_the_products_of_the_paper() {
     // The first lies inside, the others beyond one side or two.
     let corners = [[1, 0], [-1, -1], [3, 2], [0, 3], [-2, 1]];
     with_each_set(|set| {
-        for map in [Map::Patch, Map::Weights, Map::Result, Map::ResultGradient, Map::WeightsGradient] {
+        for &map in Map::ALL {
             let matrix = matrix(map);
             let (to, from) = (matrix.len(), matrix[0].len());
             let bias = numbers(CHANNELS[CHANNELS.len() - 1], 3);
@@ -405,7 +414,7 @@ fn transforms_are_the_products_of_the_paper() {
             }) {
                 let (distance, tiles) = (3 * channels + 2, 3);
                 let planes = |point: usize, tile: usize| Some(point * distance + tile * channels);
-                let images = [from, to].map(|side| Tiles::new([5, 4, channels], side, corners));
+                let images = [from, to].map(|side| Tiles::new([1, 5, 4, channels], [side, 2], corners));
                 let points = |image| [Points::Planes(distance), Points::Image(image, 1)];
                 for from_points in points(&images[0]) {
                     for to_points in points(&images[1]) {
@@ -479,7 +488,7 @@ fn results_are_transforms_of_products() {
                     distance,
                     weights: &weights,
                     to: &mut result,
-                    to_tiles: (&Tiles::new([5, 4, columns], 2, corners), 1),
+                    to_tiles: (&Tiles::new([1, 5, 4, columns], [2, 2], corners), 1),
                     finish,
                 });
                 let mut expected: Vec<f64> = before.iter().map(|value| f64::from(*value)).collect();

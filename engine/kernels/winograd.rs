@@ -1,6 +1,10 @@
-//! The linear maps of Winograd's F(2×2, 3×3), each for many channels at a time (Lavin and Gray 2016,
-//! arXiv:1509.09308, section 4.1): a 4×4 patch of the input, the 3×3 weights and a 2×2 tile of the output all
-//! become 16 values, one for each of 16 matrix products.
+//! The linear maps of Winograd's convolutions, each for many channels at a time (Lavin and Gray 2016,
+//! arXiv:1509.09308, section 4.1): a patch of the input, the 3×3 weights and a tile of the output all become as many
+//! values, one for each of as many matrix products.
+//!
+//! At stride 1 they are 16 for 2×2 pixels of the output, F(2×2, 3×3). At stride 2 they are 25: of the pixels of a row,
+//! every second one meets the first and the last weight, which is F(2, 2), 3 products for 2 pixels of the output; the
+//! others meet the one between, 2 products.
 #![expect(unsafe_code, reason = "kernels take raw pointers; the entry checks that all of them stay inside")]
 
 mod results;
@@ -13,14 +17,21 @@ use crate::{
     lanes::{Lanes, fetch_to_read, fetch_to_write, load, store},
 };
 
-/// Square tiles of an image, in any order. They may lie partly outside: there they read 0, and nothing is written.
+/// Square tiles of images, the same for each. They may lie partly outside: there they read 0, and nothing is written.
 #[derive(Clone, Debug)]
 pub(crate) struct Tiles {
+    /// Of one image after the other.
     tiles: Vec<Tile>,
+    /// Number of tiles of an image.
+    of_image: usize,
     side: usize,
+    /// Pixels from a tile to the next.
+    step: usize,
     /// Values of a pixel, and of a row of pixels.
     steps: [usize; 2],
-    /// The end of what they touch.
+    /// Values of an image.
+    image: usize,
+    /// The end of what they touch of an image.
     end: usize,
 }
 
@@ -30,15 +41,16 @@ struct Tile {
     /// Where its first point lies, or would.
     first: isize,
     /// A bit for each point that is inside.
-    inside: u16,
+    inside: u32,
 }
 
 impl Tiles {
-    /// Tiles of `side` × `side` pixels whose first pixels are the (row, column) pairs of `corners`, in an image of
-    /// `height` × `width` pixels with `channels` values each.
+    /// Tiles of `side` × `side` pixels, most of which have a neighbour `step` pixels further, and whose first pixels are
+    /// the (row, column) pairs of `corners`, in each of so many `images` of `height` × `width` pixels with `channels`
+    /// values each.
     pub(crate) fn new(
-        [height, width, channels]: [usize; 3],
-        side: usize,
+        [images, height, width, channels]: [usize; 4],
+        [side, step]: [usize; 2],
         corners: impl IntoIterator<Item = [isize; 2]>,
     ) -> Self {
         let steps = [channels, width * channels];
@@ -55,22 +67,31 @@ impl Tiles {
             }
             Tile { first, inside }
         };
-        let tiles = corners.into_iter().map(tile).collect();
-        Self { tiles, side, steps, end }
+        let of_first: Vec<Tile> = corners.into_iter().map(tile).collect();
+        let (of_image, image) = (of_first.len(), height * steps[1]);
+        let of_nth =
+            |nth: usize| of_first.iter().map(move |tile| Tile { first: tile.first + (nth * image) as isize, ..*tile });
+        let tiles = (0..images).flat_map(of_nth).collect();
+        Self { tiles, of_image, side, step, steps, image, end }
     }
 
-    /// Number of tiles.
-    pub(crate) fn count(&self) -> usize {
-        self.tiles.len()
+    /// Number of tiles of an image.
+    pub(crate) fn of_image(&self) -> usize {
+        self.of_image
+    }
+
+    /// The end of what these touch.
+    fn end(&self, first: usize, tiles: usize) -> usize {
+        (first + tiles - 1) / self.of_image * self.image + self.end
     }
 }
 
-/// Where the values of tiles lie.
+/// Where the values of tiles, at least one, lie.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Points<'a> {
     /// In planes, so many values apart, one for each point of a tile; in each plane one tile after the other.
     Planes(usize),
-    /// In an image, from this tile on.
+    /// In images, from this tile on.
     Image(&'a Tiles, usize),
 }
 
@@ -80,9 +101,9 @@ impl Points<'_> {
         match *self {
             Self::Planes(distance) => (side * side - 1) * distance + tiles * channels,
             Self::Image(image, first) => {
-                assert!(first + tiles <= image.count(), "fewer tiles than that");
+                assert!(first + tiles <= image.tiles.len(), "fewer tiles than that");
                 assert!(image.side == side && image.steps[0] == channels, "tiles of another kind");
-                image.end
+                image.end(first, tiles)
             }
         }
     }
@@ -90,20 +111,25 @@ impl Points<'_> {
     #[inline(always)]
     fn tile(&self, index: usize, channels: usize) -> Tile {
         match *self {
-            Self::Planes(_) => Tile { first: (index * channels) as isize, inside: u16::MAX },
+            Self::Planes(_) => Tile { first: (index * channels) as isize, inside: u32::MAX },
             Self::Image(image, first) => image.tiles[first + index],
         }
     }
 
-    /// The pixels of an image that a tile touches and those before it in its row do not: the last 2×2 of it. The tile
-    /// may lie beyond the last one, which is meant then. Planes stay in a cache.
+    /// Calls `fetch` with the pixels of an image that a tile touches and those before it in its row and column do not:
+    /// the last of its rows and columns. The tile may lie beyond the last one, which is meant then. Planes stay in a
+    /// cache.
     #[inline(always)]
-    fn next_pixels(&self, values: *const f32, index: usize) -> Option<[*const f32; 4]> {
-        let Self::Image(image, first) = *self else { return None };
+    fn for_each_next_pixel(&self, values: *const f32, index: usize, fetch: impl Fn(*const f32)) {
+        let Self::Image(image, first) = *self else { return };
         let [column, row] = image.steps;
-        let corner = values.wrapping_offset(image.tiles[(first + index).min(image.count() - 1)].first);
-        let corner = corner.wrapping_add((image.side - 2) * (row + column));
-        Some([corner, corner.wrapping_add(column), corner.wrapping_add(row), corner.wrapping_add(row + column)])
+        let corner = values.wrapping_offset(image.tiles[(first + index).min(image.tiles.len() - 1)].first);
+        let new = corner.wrapping_add((image.side - image.step) * (row + column));
+        // The compiler unrolls what it knows the length of.
+        match image.step {
+            2 => for_each_pixel::<2>(new, [column, row], fetch),
+            _ => for_each_pixel::<4>(new, [column, row], fetch),
+        }
     }
 
     /// Values from a point of a tile to the next one in its row, and in its column.
@@ -116,40 +142,20 @@ impl Points<'_> {
     }
 }
 
+/// Calls `work` with the pixels of a square.
+#[inline(always)]
+fn for_each_pixel<const SIDE: usize>(first: *const f32, [column, row]: [usize; 2], work: impl Fn(*const f32)) {
+    for pixel in 0..SIDE * SIDE {
+        work(first.wrapping_add(pixel / SIDE * row + pixel % SIDE * column));
+    }
+}
+
 /// Values of tiles between the one that is transformed and the one whose pixels are fetched from memory meanwhile.
 const AHEAD: usize = 64;
 
 /// The mask of a tile of `points` points that are all inside.
-const fn all(points: usize) -> u16 {
-    (((1u32) << points) - 1) as u16
-}
-
-/// What is computed of each tile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Map {
-    /// 4×4 pixels of an input → 16: `Bᵀ d B`.
-    Patch,
-    /// 3×3 weights → 16: `G g Gᵀ`.
-    Weights,
-    /// 16 → 2×2 pixels of an output: `Aᵀ m A`.
-    Result,
-    /// The transpose of [`Self::Result`], 2×2 → 16: `A y Aᵀ`.
-    ResultGradient,
-    /// The transpose of [`Self::Weights`], 16 → 3×3: `Gᵀ m G`.
-    WeightsGradient,
-}
-
-impl Map {
-    /// Side of the square that goes in, and of the one that comes out.
-    const fn sides(self) -> [usize; 2] {
-        match self {
-            Self::Patch => [4, 4],
-            Self::Weights => [3, 4],
-            Self::Result => [4, 2],
-            Self::ResultGradient => [2, 4],
-            Self::WeightsGradient => [4, 3],
-        }
-    }
+const fn all(points: usize) -> u32 {
+    (1 << points) - 1
 }
 
 /// Applies a map to `tiles` tiles, to each of `channels` channels by itself.
@@ -185,20 +191,6 @@ with_lanes! {
     } => transform_with
 }
 
-#[inline(always)]
-unsafe fn transform_with<L: Lanes>(job: &mut Transform<'_>) {
-    // SAFETY: the entry checked every address; the caller has the instructions.
-    unsafe {
-        match job.map {
-            Map::Patch => each_tile::<L, Patch, 4, 4, 16, 16>(job),
-            Map::Weights => each_tile::<L, Weights, 3, 4, 9, 16>(job),
-            Map::Result => each_tile::<L, Result, 4, 2, 16, 4>(job),
-            Map::ResultGradient => each_tile::<L, ResultGradient, 2, 4, 4, 16>(job),
-            Map::WeightsGradient => each_tile::<L, WeightsGradient, 4, 3, 16, 9>(job),
-        }
-    }
-}
-
 /// `N`² = `F` points go in, `M`² = `T` come out.
 #[inline(always)]
 unsafe fn each_tile<L: Lanes, S: Square<F, T>, const N: usize, const M: usize, const F: usize, const T: usize>(
@@ -208,16 +200,15 @@ unsafe fn each_tile<L: Lanes, S: Square<F, T>, const N: usize, const M: usize, c
     for tile in 0..job.tiles {
         let (from, to) = (job.from_points.tile(tile, job.channels), job.to_points.tile(tile, job.channels));
         let ahead = AHEAD.div_ceil(job.channels);
-        let next_from = job.from_points.next_pixels(job.from.as_ptr(), tile + ahead);
-        let next_to = job.to_points.next_pixels(job.to.as_ptr(), tile + ahead);
         let is_whole = from.inside & all(F) == all(F) && to.inside & all(T) == all(T);
         let mut channel = 0;
         while channel < job.channels {
             let count = (job.channels - channel).min(L::COUNT);
             let from_first = job.from.as_ptr().wrapping_offset(from.first).wrapping_add(channel);
             let to_first = job.to.as_mut_ptr().wrapping_offset(to.first).wrapping_add(channel);
-            next_from.into_iter().flatten().for_each(|next| fetch_to_read(next.wrapping_add(channel)));
-            next_to.into_iter().flatten().for_each(|next| fetch_to_write(next.wrapping_add(channel)));
+            let [source, target] = [job.from, &*job.to].map(|values| values.as_ptr().wrapping_add(channel));
+            job.from_points.for_each_next_pixel(source, tile + ahead, fetch_to_read);
+            job.to_points.for_each_next_pixel(target, tile + ahead, fetch_to_write);
             // SAFETY: the entry checked that all points but those outside lie in their slices.
             unsafe {
                 let finish = Ending { finish: job.finish, channel, count };
@@ -239,7 +230,7 @@ unsafe fn each_tile<L: Lanes, S: Square<F, T>, const N: usize, const M: usize, c
 unsafe fn read<L: Lanes, const N: usize, const T: usize, const PART: bool>(
     first: *const f32,
     steps: [usize; 2],
-    inside: u16,
+    inside: u32,
     count: usize,
 ) -> [L; T] {
     // SAFETY: the caller's promise.
@@ -249,8 +240,9 @@ unsafe fn read<L: Lanes, const N: usize, const T: usize, const PART: bool>(
             let start = first.wrapping_add(row * steps[1]);
             for column in 0..N {
                 let point = row * N + column;
-                let count = if PART { count * (inside as usize >> point & 1) } else { count };
-                values[point] = load::<L, PART>(start.wrapping_add(column * steps[0]), count);
+                if inside >> point & 1 != 0 {
+                    values[point] = load::<L, PART>(start.wrapping_add(column * steps[0]), count);
+                }
             }
         }
         values
@@ -271,7 +263,7 @@ unsafe fn write<L: Lanes, const N: usize, const T: usize, const PART: bool>(
     mut values: [L; T],
     first: *mut f32,
     steps: [usize; 2],
-    inside: u16,
+    inside: u32,
     Ending { finish, channel, count }: Ending<'_>,
 ) {
     // SAFETY: the caller's promise.
@@ -312,64 +304,101 @@ trait Square<const F: usize, const T: usize> {
     unsafe fn map<L: Lanes>(values: [L; F]) -> [L; T];
 }
 
-/// Defines a [`Square`] by the product of its matrix and a column of `$n` values, which gives `$m`. Written
-/// without closures: these would not be compiled for the kernel's instruction set.
-macro_rules! square {
-    ($(#[$attribute:meta])* $name:ident: [$($value:ident),+] $n:literal => $m:literal, $product:expr) => {
-        $(#[$attribute])*
-        struct $name;
+/// Defines [`Map`]: each by the product of its matrix and a column of `$n` values, which gives `$m`. Written without
+/// closures: these would not be compiled for the kernel's instruction set.
+macro_rules! maps {
+    ($($(#[$attribute:meta])* $name:ident: [$($value:ident),+] $n:literal => $m:literal, $product:expr;)+) => {
+        /// What is computed of each tile.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Map {
+            $($(#[$attribute])* $name,)+
+        }
 
-        impl Square<{ $n * $n }, { $m * $m }> for $name {
-            #[inline(always)]
-            unsafe fn map<L: Lanes>(values: [L; $n * $n]) -> [L; $m * $m] {
-                // SAFETY: the caller has the instructions.
-                unsafe {
-                    let mut half_way = [[L::zero(); $n]; $m];
-                    for column in 0..$n {
-                        let mut line = [L::zero(); $n];
-                        for row in 0..$n {
-                            line[row] = values[row * $n + column];
+        impl Map {
+            #[cfg(test)]
+            pub(super) const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Side of the square that goes in, and of the one that comes out.
+            pub(crate) const fn sides(self) -> [usize; 2] {
+                match self {
+                    $(Self::$name => [$n, $m],)+
+                }
+            }
+        }
+
+        $(
+            struct $name;
+
+            impl Square<{ $n * $n }, { $m * $m }> for $name {
+                #[inline(always)]
+                unsafe fn map<L: Lanes>(values: [L; $n * $n]) -> [L; $m * $m] {
+                    // SAFETY: the caller has the instructions.
+                    unsafe {
+                        let mut half_way = [[L::zero(); $n]; $m];
+                        for column in 0..$n {
+                            let mut line = [L::zero(); $n];
+                            for row in 0..$n {
+                                line[row] = values[row * $n + column];
+                            }
+                            let [$($value),+] = line;
+                            let product: [L; $m] = $product;
+                            for row in 0..$m {
+                                half_way[row][column] = product[row];
+                            }
                         }
-                        let [$($value),+] = line;
-                        let product: [L; $m] = $product;
+                        let mut result = [L::zero(); $m * $m];
                         for row in 0..$m {
-                            half_way[row][column] = product[row];
+                            let [$($value),+] = half_way[row];
+                            let product: [L; $m] = $product;
+                            for column in 0..$m {
+                                result[row * $m + column] = product[column];
+                            }
                         }
+                        result
                     }
-                    let mut result = [L::zero(); $m * $m];
-                    for row in 0..$m {
-                        let [$($value),+] = half_way[row];
-                        let product: [L; $m] = $product;
-                        for column in 0..$m {
-                            result[row * $m + column] = product[column];
-                        }
-                    }
-                    result
+                }
+            }
+        )+
+
+        #[inline(always)]
+        unsafe fn transform_with<L: Lanes>(job: &mut Transform<'_>) {
+            // SAFETY: the entry checked every address; the caller has the instructions.
+            unsafe {
+                match job.map {
+                    $(Map::$name => each_tile::<L, $name, $n, $m, { $n * $n }, { $m * $m }>(job),)+
                 }
             }
         }
     };
 }
 
-square! {
-    /// `Bᵀ`.
-    Patch: [a, b, c, d] 4 => 4, [a.sub(c), b.add(c), c.sub(b), b.sub(d)]
-}
-square! {
-    /// `G`.
-    Weights: [a, b, c] 3 => 4, [a, half(a.add(c)).add(half(b)), half(a.add(c)).sub(half(b)), c]
-}
-square! {
-    /// `Aᵀ`.
-    Result: [a, b, c, d] 4 => 2, [a.add(b).add(c), b.sub(c).sub(d)]
-}
-square! {
-    /// `A`.
-    ResultGradient: [a, b] 2 => 4, [a, a.add(b), a.sub(b), L::zero().sub(b)]
-}
-square! {
-    /// `Gᵀ`.
-    WeightsGradient: [a, b, c, d] 4 => 3, [a.add(half(b.add(c))), half(b.sub(c)), half(b.add(c)).add(d)]
+maps! {
+    /// 4×4 pixels of an input → 16: `Bᵀ d B`.
+    Patch: [a, b, c, d] 4 => 4, [a.sub(c), b.add(c), c.sub(b), b.sub(d)];
+    /// 3×3 weights → 16: `G g Gᵀ`.
+    Weights: [a, b, c] 3 => 4, [a, half(a.add(c)).add(half(b)), half(a.add(c)).sub(half(b)), c];
+    /// 16 → 2×2 pixels of an output: `Aᵀ m A`.
+    Result: [a, b, c, d] 4 => 2, [a.add(b).add(c), b.sub(c).sub(d)];
+    /// The transpose of [`Self::Result`]: `A y Aᵀ`.
+    ResultGradient: [a, b] 2 => 4, [a, a.add(b), a.sub(b), L::zero().sub(b)];
+    /// The transpose of [`Self::Weights`]: `Gᵀ m G`.
+    WeightsGradient: [a, b, c, d] 4 => 3, [a.add(half(b.add(c))), half(b.sub(c)), half(b.add(c)).add(d)];
+    /// At stride 2: 5×5 pixels of an input → 25.
+    StridedPatch: [a, b, c, d, e] 5 => 5, [a.sub(c), b, c, d, e.sub(c)];
+    /// At stride 2: 3×3 weights → 25.
+    StridedWeights: [a, b, c] 3 => 5, [a, b, a.add(c), b, c];
+    /// At stride 2: 25 → 2×2 pixels of an output.
+    StridedResult: [a, b, c, d, e] 5 => 2, [a.add(b).add(c), c.add(d).add(e)];
+    /// The transpose of [`Self::StridedResult`].
+    StridedResultGradient: [a, b] 2 => 5, [a, a, a.add(b), b, b];
+    /// The transpose of [`Self::StridedWeights`].
+    StridedWeightsGradient: [a, b, c, d, e] 5 => 3, [a.add(c), b.add(d), c.add(e)];
+    /// Back from a convolution at stride 2: 3×3 pixels of an output's gradient → 25, which meet those of the weights turned
+    /// around.
+    SpreadPatch: [a, b, c] 3 => 5, [a.sub(b), a, b, b, c.sub(b)];
+    /// Back from a convolution at stride 2: 25 → 4×4 pixels of an input's gradient, of which the first is where the middle
+    /// of the window lies for the first pixel of the patch.
+    SpreadResult: [a, b, c, d, e] 5 => 4, [b, a.add(c), d, c.add(e)];
 }
 
 #[inline(always)]

@@ -65,9 +65,8 @@ pub(crate) trait Filter: Send + Sync + Sized {
 /// order, each with its `pairs` of input and output channels exchanged; `outputs` of the latter.
 pub(crate) fn turn(weights: &[f32], pairs: usize, outputs: usize, turned: &mut Vec<f32>) {
     turned.resize(weights.len(), 0.0);
-    for (tap, turned) in weights.chunks_exact(pairs).rev().zip(turned.chunks_exact_mut(pairs)) {
-        transpose(tap, outputs, turned);
-    }
+    let taps = weights.chunks_exact(pairs).rev().zip(turned.chunks_exact_mut(pairs)).collect();
+    chunks::run(taps, weights.len(), |(tap, turned)| transpose(tap, outputs, turned));
 }
 
 /// Applies a filter to all images, the same number on each thread.

@@ -22,7 +22,7 @@ pub(crate) struct Results<'a> {
     /// Transformed weights: points × `inner` × `columns`.
     pub(crate) weights: &'a [f32],
     pub(crate) to: &'a mut [f32],
-    /// Tiles of an image, and the first of them.
+    /// Tiles of images, and the first of them.
     pub(crate) to_tiles: (&'a Tiles, usize),
     pub(crate) finish: Finish<'a>,
 }
