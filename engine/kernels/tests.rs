@@ -369,7 +369,7 @@ fn matrix(map: Map) -> Vec<Vec<f64>> {
     };
     let result = rows(&[&[1, 1, 1, 0], &[0, 1, -1, -1]]);
     let strided_result = rows(&[&[1, 1, 1, 0, 0], &[0, 0, 1, 1, 1]]);
-    let strided_weights = rows(&[&[1, 0, 0], &[0, 1, 0], &[1, 0, 1], &[0, 1, 0], &[0, 0, 1]]);
+    let strided_weights = rows(&[&[1, 0, 0], &[0, 1, 0], &[1, 0, 1], &[0, 0, 1]]);
     let weights = vec![vec![1.0, 0.0, 0.0], vec![0.5, 0.5, 0.5], vec![0.5, -0.5, 0.5], vec![0.0, 0.0, 1.0]];
     match map {
         Map::Patch => rows(&[&[1, 0, -1, 0], &[0, 1, 1, 0], &[0, -1, 1, 0], &[0, 1, 0, -1]]),
@@ -412,19 +412,23 @@ fn transforms_are_the_products_of_the_paper() {
                 let finishes = finishes(&bias, channels);
                 GUARDS.into_iter().flat_map(move |guard| finishes.map(|finish| (channels, guard, finish)))
             }) {
-                let (distance, tiles) = (3 * channels + 2, 3);
+                // The last three of the first image, and the first two of the second.
+                let (distance, tiles) = (5 * channels + 2, 5);
                 let planes = |point: usize, tile: usize| Some(point * distance + tile * channels);
-                let images = [from, to].map(|side| Tiles::new([1, 5, 4, channels], [side, 2], corners));
-                let points = |image| [Points::Planes(distance), Points::Image(image, 1)];
+                let images = [from, to].map(|side| Tiles::new([2, 5, 4, channels], [side, 2], corners));
+                let points = |image| [Points::Planes(distance), Points::Image(image, 2)];
                 for from_points in points(&images[0]) {
                     for to_points in points(&images[1]) {
                         let place = |points: Points<'_>, side: usize, tile: usize, point: usize| match points {
                             Points::Planes(_) => planes(point, tile),
-                            Points::Image(_, first) => places(side, corners[first + tile], channels)[point],
+                            Points::Image(_, first) => {
+                                let (image, tile) = ((first + tile) / corners.len(), (first + tile) % corners.len());
+                                places(side, corners[tile], channels)[point].map(|at| image * 5 * 4 * channels + at)
+                            }
                         };
                         let length = |points: Points<'_>, side: usize| match points {
                             Points::Planes(_) => (side * side - 1) * distance + tiles * channels,
-                            Points::Image(..) => 5 * 4 * channels,
+                            Points::Image(..) => 2 * 5 * 4 * channels,
                         };
                         let input = Guarded::new(&numbers(length(from_points, from), 1), guard);
                         let before = numbers(length(to_points, to), 2);

@@ -385,14 +385,14 @@ maps! {
     WeightsGradient: [a, b, c, d] 4 => 3, [a.add(half(b.add(c))), half(b.sub(c)), half(b.add(c)).add(d)];
     /// At stride 2: 5×5 pixels of an input → 25.
     StridedPatch: [a, b, c, d, e] 5 => 5, [a.sub(c), b, c, d, e.sub(c)];
-    /// At stride 2: 3×3 weights → 25.
-    StridedWeights: [a, b, c] 3 => 5, [a, b, a.add(c), b, c];
+    /// At stride 2: 3×3 weights → 16, of which those from the second row or column are met by twice as many points.
+    StridedWeights: [a, b, c] 3 => 4, [a, b, a.add(c), c];
     /// At stride 2: 25 → 2×2 pixels of an output.
     StridedResult: [a, b, c, d, e] 5 => 2, [a.add(b).add(c), c.add(d).add(e)];
     /// The transpose of [`Self::StridedResult`].
     StridedResultGradient: [a, b] 2 => 5, [a, a, a.add(b), b, b];
     /// The transpose of [`Self::StridedWeights`].
-    StridedWeightsGradient: [a, b, c, d, e] 5 => 3, [a.add(c), b.add(d), c.add(e)];
+    StridedWeightsGradient: [a, b, c, d] 4 => 3, [a.add(c), b, c.add(d)];
     /// Back from a convolution at stride 2: 3×3 pixels of an output's gradient → 25, which meet those of the weights turned
     /// around.
     SpreadPatch: [a, b, c] 3 => 5, [a.sub(b), a, b, b, c.sub(b)];

@@ -42,6 +42,8 @@ const fn plane(values: usize) -> usize {
 struct Scheme {
     patch: Map,
     weights: Map,
+    /// The row of transformed weights that each row of points meets, and the same for columns.
+    lines: &'static [usize],
     result: Map,
     /// Pixels from a patch to the next, and from a result to the next.
     steps: [usize; 2],
@@ -50,10 +52,30 @@ struct Scheme {
 impl Scheme {
     /// Matrix products for a tile.
     const fn points(&self) -> usize {
+        self.lines.len() * self.lines.len()
+    }
+
+    /// Transformed weights for each pair of channels.
+    const fn planes(&self) -> usize {
         let side = self.weights.sides()[1];
         side * side
     }
+
+    /// The points that meet a plane of transformed weights.
+    fn points_of(&self, plane: usize) -> impl Iterator<Item = usize> {
+        let side = self.weights.sides()[1];
+        let all = |wanted: usize| {
+            let lines = self.lines.iter().enumerate();
+            lines.filter(move |(_, line)| **line == wanted).map(|(number, _)| number)
+        };
+        all(plane / side).flat_map(move |row| all(plane % side).map(move |column| row * self.lines.len() + column))
+    }
 }
+
+/// Each row of points meets its own weights.
+const EACH: &[usize] = &[0, 1, 2, 3];
+/// Two of five meet the same.
+const SHARED: &[usize] = &[0, 1, 2, 1, 3];
 
 /// Schemes for one stride, there and back.
 #[derive(Debug)]
@@ -65,8 +87,8 @@ struct Schemes {
 }
 
 static STRIDE_1: Schemes = Schemes {
-    forward: Scheme { patch: Map::Patch, weights: Map::Weights, result: Map::Result, steps: [2, 2] },
-    backward: Scheme { patch: Map::Patch, weights: Map::Weights, result: Map::Result, steps: [2, 2] },
+    forward: Scheme { patch: Map::Patch, weights: Map::Weights, lines: EACH, result: Map::Result, steps: [2, 2] },
+    backward: Scheme { patch: Map::Patch, weights: Map::Weights, lines: EACH, result: Map::Result, steps: [2, 2] },
     learning: [Map::ResultGradient, Map::WeightsGradient],
 };
 
@@ -74,12 +96,14 @@ static STRIDE_2: Schemes = Schemes {
     forward: Scheme {
         patch: Map::StridedPatch,
         weights: Map::StridedWeights,
+        lines: SHARED,
         result: Map::StridedResult,
         steps: [4, 2],
     },
     backward: Scheme {
         patch: Map::SpreadPatch,
         weights: Map::StridedWeights,
+        lines: SHARED,
         result: Map::SpreadResult,
         steps: [2, 4],
     },
@@ -120,7 +144,7 @@ pub(crate) struct Winograd {
     backward: Correlation,
     /// Of the weights, turned around and with input and output channels exchanged.
     turned: Vec<f32>,
-    /// Of the gradient of the weights, for all points.
+    /// Gradient of the transformed weights.
     sums: Vec<f32>,
 }
 
@@ -193,14 +217,14 @@ impl Filter for Winograd {
 
     fn weight_gradient(&self, images: &[f32], of_output: &[f32], of_weights: &mut [f32]) {
         let Self { forward, schemes, .. } = self;
-        chunks::with_room(forward.scheme.points() * forward.pairs(), |sums| {
+        chunks::with_room(forward.scheme.planes() * forward.pairs(), |sums| {
             sums.fill(0.0);
             let [result, _] = schemes.learning;
             chunks::with_room(forward.room(), |room| {
                 forward.for_each_part(images, of_output, |images, of_output, first, tiles| {
                     forward.transform_factors(images, (of_output, result), first, tiles, room);
-                    let points = sums.chunks_exact_mut(forward.pairs()).enumerate();
-                    points.for_each(|(point, sums)| forward.add_outer(point, tiles, room, sums));
+                    let planes = sums.chunks_exact_mut(forward.pairs()).enumerate();
+                    planes.for_each(|(plane, sums)| forward.add_outer(plane, tiles, room, sums));
                 });
             });
             self.add_sums(sums, of_weights);
@@ -212,7 +236,7 @@ impl Filter for Winograd {
         let Self { forward, schemes, .. } = self;
         let (room, [result, _]) = (forward.room(), schemes.learning);
         sums.clear();
-        sums.resize(forward.scheme.points() * forward.pairs(), 0.0);
+        sums.resize(forward.scheme.planes() * forward.pairs(), 0.0);
         let mut parts = Vec::new();
         forward.for_each_part(images, of_output, |images, of_output, first, tiles| {
             parts.push((images, of_output, first, tiles));
@@ -228,10 +252,10 @@ impl Filter for Winograd {
                 chunks::run(transforms, usize::MAX, |((images, of_output, first, tiles), room)| {
                     forward.transform_factors(images, (of_output, result), *first, *tiles, room);
                 });
-                let points = sums.chunks_exact_mut(forward.pairs()).enumerate().collect();
-                chunks::run(points, usize::MAX, |(point, sums)| {
+                let planes = sums.chunks_exact_mut(forward.pairs()).enumerate().collect();
+                chunks::run(planes, usize::MAX, |(plane, sums)| {
                     for ((.., tiles), room) in parts.iter().zip(rooms.chunks_exact(room)) {
-                        forward.add_outer(point, *tiles, room, sums);
+                        forward.add_outer(plane, *tiles, room, sums);
                     }
                 });
             }
@@ -243,7 +267,7 @@ impl Filter for Winograd {
 }
 
 impl Winograd {
-    /// Adds to the gradient of the weights what the sums of all points give.
+    /// Adds to the gradient of the weights what that of the transformed ones gives.
     fn add_sums(&self, sums: &[f32], of_weights: &mut [f32]) {
         let [_, map] = self.schemes.learning;
         let pairs = self.forward.pairs();
@@ -271,7 +295,7 @@ struct Correlation {
     patches: Tiles,
     /// The pixels of an output image that each tile gives.
     results: Tiles,
-    /// Transformed weights: points × input channels × output channels.
+    /// Transformed weights: planes × input channels × output channels.
     weights: Vec<f32>,
 }
 
@@ -300,7 +324,7 @@ impl Correlation {
 
     fn transform_weights(&mut self, weights: &[f32]) {
         let pairs = self.pairs();
-        self.weights.resize(self.scheme.points() * pairs, 0.0);
+        self.weights.resize(self.scheme.planes() * pairs, 0.0);
         transform(&mut Transform {
             map: self.scheme.weights,
             tiles: 1,
@@ -408,21 +432,22 @@ impl Correlation {
     /// The products of all points, each of `tiles` rows.
     fn multiply(&self, tiles: usize, patches: &[f32], results: &mut [f32]) {
         let (from, to) = (self.input.channels, self.output.channels);
-        let factors = patches.chunks_exact(plane(tiles * from)).zip(self.weights.chunks_exact(from * to));
-        for ((left, right), result) in factors.zip(results.chunks_exact_mut(plane(tiles * to))) {
-            product(&mut Product {
-                rows: tiles,
-                columns: to,
-                segments: &[Segment { left: 0, right: 0, length: from }],
-                left,
-                left_places: Places::Every(from),
-                right,
-                right_stride: to,
-                result,
-                result_places: Places::Every(to),
-                finish: Finish::STORE,
-                is_cached: true,
-            });
+        for (index, right) in self.weights.chunks_exact(from * to).enumerate() {
+            for point in self.scheme.points_of(index) {
+                product(&mut Product {
+                    rows: tiles,
+                    columns: to,
+                    segments: &[Segment { left: 0, right: 0, length: from }],
+                    left: &patches[point * plane(tiles * from)..],
+                    left_places: Places::Every(from),
+                    right,
+                    right_stride: to,
+                    result: &mut results[point * plane(tiles * to)..],
+                    result_places: Places::Every(to),
+                    finish: Finish::STORE,
+                    is_cached: true,
+                });
+            }
         }
     }
 
@@ -449,21 +474,23 @@ impl Correlation {
         });
     }
 
-    /// Adds what [`Self::transform_factors`] left in `room` gives to the gradient of a point's weights.
-    fn add_outer(&self, point: usize, tiles: usize, room: &[f32], sums: &mut [f32]) {
+    /// Adds what [`Self::transform_factors`] left in `room` gives to the gradient of a plane of transformed weights.
+    fn add_outer(&self, index: usize, tiles: usize, room: &[f32], sums: &mut [f32]) {
         let (from, to) = (self.input.channels, self.output.channels);
         let (patches, gradients) = room.split_at(self.rooms(tiles)[0]);
-        outer(&mut Outer {
-            rows: tiles,
-            inner: from,
-            columns: to,
-            left: &patches[point * plane(tiles * from)..],
-            left_places: Places::Every(from),
-            right: &gradients[point * plane(tiles * to)..],
-            right_places: Places::Every(to),
-            result: sums,
-            result_stride: to,
-        });
+        for point in self.scheme.points_of(index) {
+            outer(&mut Outer {
+                rows: tiles,
+                inner: from,
+                columns: to,
+                left: &patches[point * plane(tiles * from)..],
+                left_places: Places::Every(from),
+                right: &gradients[point * plane(tiles * to)..],
+                right_places: Places::Every(to),
+                result: &mut *sums,
+                result_stride: to,
+            });
+        }
     }
 }
 
