@@ -1,6 +1,6 @@
 //! The linear maps of Winograd's convolutions, each for many channels at a time (Lavin and Gray 2016,
-//! arXiv:1509.09308, section 4.1): a patch of the input, the 3×3 weights and a tile of the output all become as many
-//! values, one for each of as many matrix products.
+//! arXiv:1509.09308, section 4.1): a patch of the input and a tile of the output become as many values, one for
+//! each of as many matrix products with 3×3 weights.
 //!
 //! At stride 1 they are 16 for 2×2 pixels of the output, F(2×2, 3×3). At stride 2 they are 25: of the pixels of a row,
 //! every second one meets the first and the last weight, which is F(2, 2), 3 products for 2 pixels of the output; the

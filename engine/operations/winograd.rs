@@ -2,6 +2,8 @@
 //! stride 2 with 25: Winograd's (Lavin and Gray 2016, arXiv:1509.09308). Their sums are about as exact as the direct ones,
 //! which larger tiles are not.
 
+mod scheme;
+
 use super::{
     Size, Taps,
     filter::{Filter, turn},
@@ -13,9 +15,11 @@ use crate::{
         product, transform,
     },
 };
-use nasgen_modules::{Convolution, Padding, Window};
+use nasgen_modules::{Convolution, Padding};
+use scheme::{Scheme, Schemes};
 
-/// What the transforms of a tile cost for each channel and point, in multiplications: measured, and rounded up.
+/// What the transforms of a tile cost for each channel and point, in multiplications: measured at stride 1, and rounded
+/// up; with it no layer at stride 2 was slower than directly (benches/NOTES.md).
 const TRANSFORM: usize = 7;
 /// Taps of the window.
 const TAPS: usize = 9;
@@ -35,106 +39,6 @@ const FEW_CHANNELS: usize = 16;
 /// planes would want the same few of its lines.
 const fn plane(values: usize) -> usize {
     values + 16
-}
-
-/// How tiles of an output come from an input.
-#[derive(Debug)]
-struct Scheme {
-    patch: Map,
-    weights: Map,
-    /// The row of transformed weights that each row of points meets, and the same for columns.
-    lines: &'static [usize],
-    result: Map,
-    /// Pixels from a patch to the next, and from a result to the next.
-    steps: [usize; 2],
-}
-
-impl Scheme {
-    /// Matrix products for a tile.
-    const fn points(&self) -> usize {
-        self.lines.len() * self.lines.len()
-    }
-
-    /// Transformed weights for each pair of channels.
-    const fn planes(&self) -> usize {
-        let side = self.weights.sides()[1];
-        side * side
-    }
-
-    /// The points that meet a plane of transformed weights.
-    fn points_of(&self, plane: usize) -> impl Iterator<Item = usize> {
-        let side = self.weights.sides()[1];
-        let all = |wanted: usize| {
-            let lines = self.lines.iter().enumerate();
-            lines.filter(move |(_, line)| **line == wanted).map(|(number, _)| number)
-        };
-        all(plane / side).flat_map(move |row| all(plane % side).map(move |column| row * self.lines.len() + column))
-    }
-}
-
-/// Each row of points meets its own weights.
-const EACH: &[usize] = &[0, 1, 2, 3];
-/// Two of five meet the same.
-const SHARED: &[usize] = &[0, 1, 2, 1, 3];
-
-/// Schemes for one stride, there and back.
-#[derive(Debug)]
-struct Schemes {
-    forward: Scheme,
-    backward: Scheme,
-    /// The transposes of `forward`'s maps of results and of weights.
-    learning: [Map; 2],
-}
-
-static STRIDE_1: Schemes = Schemes {
-    forward: Scheme { patch: Map::Patch, weights: Map::Weights, lines: EACH, result: Map::Result, steps: [2, 2] },
-    backward: Scheme { patch: Map::Patch, weights: Map::Weights, lines: EACH, result: Map::Result, steps: [2, 2] },
-    learning: [Map::ResultGradient, Map::WeightsGradient],
-};
-
-static STRIDE_2: Schemes = Schemes {
-    forward: Scheme {
-        patch: Map::StridedPatch,
-        weights: Map::StridedWeights,
-        lines: SHARED,
-        result: Map::StridedResult,
-        steps: [4, 2],
-    },
-    backward: Scheme {
-        patch: Map::SpreadPatch,
-        weights: Map::StridedWeights,
-        lines: SHARED,
-        result: Map::SpreadResult,
-        steps: [2, 4],
-    },
-    learning: [Map::StridedResultGradient, Map::StridedWeightsGradient],
-};
-
-impl Schemes {
-    /// Those that compute `convolution`.
-    fn of(convolution: &Convolution) -> Option<&'static Self> {
-        let Window { kernel, stride, dilation, padding: Padding { top, left, .. } } = convolution.window;
-        if (kernel, dilation, convolution.groups) != ([3, 3], [1, 1], 1) || top > 2 || left > 2 {
-            return None;
-        }
-        match stride {
-            [1, 1] => Some(&STRIDE_1),
-            [2, 2] => Some(&STRIDE_2),
-            _ => None,
-        }
-    }
-
-    /// Pixels before an image of gradients where the first patch begins, and before the image that they are turned into
-    /// where the first result does, for a convolution that sees so many pixels `before` its input.
-    const fn before_backward(&self, before: usize) -> [usize; 2] {
-        match (self.forward.steps, before) {
-            ([2, _], _) => [2 - before, 0],
-            // A result begins where the middle of a window lies. If that is in the second row, one patch more, of which
-            // only the last row is inside, gives the first.
-            (_, 0) => [2, 3],
-            (_, _) => [0, before - 1],
-        }
-    }
 }
 
 /// A convolution in one group, 3×3 at stride 1 or 2. Weights: taps × input channels × output channels.
@@ -504,7 +408,7 @@ fn tiles_at_a_time(scheme: &Scheme, input: Size, output: Size) -> usize {
 mod tests {
     use super::*;
     use crate::operations::filter::tests::check_against_direct;
-    use nasgen_modules::randomness::Stream;
+    use nasgen_modules::{Window, randomness::Stream};
 
     fn cases() -> Vec<(Convolution, Size, Size)> {
         let mut cases = Vec::new();
