@@ -469,8 +469,14 @@ mod tests {
 
             let mut sums = vec![0.0; weights.len()];
             winograd.weight_gradient(&seen, &of_output, &mut sums);
-            let mut shared = vec![7.0; weights.len()];
-            winograd.weight_gradient_of_all(&seen, &of_output, &mut shared);
+            let mut shared_by = |threads| {
+                let mut shared = vec![7.0; weights.len()];
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| winograd.weight_gradient_of_all(&seen, &of_output, &mut shared));
+                shared
+            };
+            let shared = shared_by(1);
+            assert!([2, 5].into_iter().all(|threads| shared_by(threads) == shared), "threads change bits");
             let most = sums.iter().fold(0.0f32, |most, sum| most.max(sum.abs()));
             for (shared, sum) in shared.iter().zip(&sums) {
                 assert!((shared - sum).abs() < 1e-5 * most, "stride {stride}, {channels} channels: {shared} for {sum}");
