@@ -5,10 +5,11 @@ use crate::{
     chunks,
     lifetimes::Assignment,
     loss::Loss,
-    operation::{Forward, Gradients, InputGradient, Rereads, Run},
+    operation::{Forward, Gradients, InputGradient, Inputs, Rereads, Run},
+    operations::Normaliser,
     optimizer::{Optimizer, Rule},
     parameters::Slot,
-    plan::Plan,
+    plan::{Plan, Step},
     schedule::{Rooms, Scoring},
 };
 use nasgen_modules::{Layers, Primitive, Shape};
@@ -318,25 +319,29 @@ impl Engine {
         let Self { plan, parameters, buffers, .. } = self;
         let Plan { steps, lengths, training, .. } = plan;
         let place = |value: usize| training.values[value].expect("a value that is read or written has a buffer");
-        for step in steps {
-            let mut output = std::mem::take(&mut buffers[place(step.output)]);
+        let length = |value: usize| run.images * lengths[value];
+        for index in 0..steps.len() {
+            let (step, norm) = at(steps, index);
+            let output = if step.leaves_norm { step.saved.filter(|_| step.frozen) } else { Some(step.output) };
             let saved = step.saved.filter(|_| !step.frozen);
-            let mut room = saved.map(|saved| std::mem::take(&mut buffers[place(saved)])).unwrap_or_default();
-            let value = |value: &usize| buffers[place(*value)].part(run.images * lengths[*value]);
-            let inputs: Vec<&[f32]> = step.inputs.iter().map(value).collect();
+            let mut take = |value: Option<usize>| value.map(|value| std::mem::take(&mut buffers[place(value)]));
+            let (mut into, mut room) = (take(output).unwrap_or_default(), take(saved).unwrap_or_default());
+            let value = |number| buffers[place(step.stored_input(number))].part(length(step.inputs[number]));
+            let values: Vec<&[f32]> = (0..step.inputs.len()).map(value).collect();
             let parameters = &parameters[step.parameters.clone()];
-            let into = output.part_mut(run.images * lengths[step.output]);
+            let part = into.part_mut(output.map_or(0, length));
             if step.frozen {
                 let run = &Run { training: false, ..*run };
                 step.operation.prepare(run, parameters);
-                step.operation.apply(run, parameters, &inputs, into);
+                step.operation.apply(run, parameters, &values, part);
             } else {
-                let room = room.part_mut(saved.map_or(0, |saved| run.images * lengths[saved]));
-                step.operation.forward(run, parameters, &inputs, room, into);
+                let inputs = Inputs { values: &values, norm: norm.as_deref() };
+                step.operation.forward(run, parameters, inputs, room.part_mut(saved.map_or(0, length)), part);
             }
-            buffers[place(step.output)] = output;
-            if let Some(saved) = saved {
-                buffers[place(saved)] = room;
+            for (value, buffer) in [(output, into), (saved, room)] {
+                if let Some(value) = value {
+                    buffers[place(value)] = buffer;
+                }
             }
         }
     }
@@ -349,7 +354,8 @@ impl Engine {
         // What a frozen step gave is given no gradient.
         let mut gradients = gradients.clone();
         steps.iter().filter(|step| step.frozen).for_each(|step| gradients[step.output] = None);
-        for step in steps.iter_mut().rev() {
+        for index in (0..steps.len()).rev() {
+            let (step, norm) = at(steps, index);
             // Nothing reads its output: its parameters' gradients stay 0.
             let Some(place) = gradients[step.output] else { continue };
             let mut of_output = std::mem::take(&mut buffers[place]);
@@ -366,8 +372,8 @@ impl Engine {
             {
                 let value = |value: usize| buffers[values[value].expect("reread")].part(length(value));
                 let rereads = step.operation.rereads();
-                let reread = |(number, input): (usize, &usize)| if rereads.input(number) { value(*input) } else { &[] };
-                let inputs: Vec<&[f32]> = step.inputs.iter().enumerate().map(reread).collect();
+                let reread = |number| if rereads.input(number) { value(step.stored_input(number)) } else { &[] };
+                let inputs: Vec<&[f32]> = (0..step.inputs.len()).map(reread).collect();
                 let forward = Forward {
                     parameters: &parameters[step.parameters.clone()],
                     inputs: &inputs,
@@ -382,6 +388,7 @@ impl Engine {
                     parameters: &mut parameter_gradients[step.parameters.clone()],
                     inputs: &mut parts.collect::<Vec<_>>(),
                     output: of_output.part_mut(length(step.output)),
+                    norm,
                 };
                 step.operation.backward(run, &forward, into);
             }
@@ -397,6 +404,14 @@ impl Engine {
             }
         }
     }
+}
+
+/// The step at `index`, and the norm that it takes over from one before, if that learns.
+fn at(steps: &mut [Step], index: usize) -> (&mut Step, Option<&mut Normaliser>) {
+    let (before, rest) = steps.split_at_mut(index);
+    let step = &mut rest[0];
+    let left = step.norm_of.map(|norm| &mut before[norm.step]).filter(|before| !before.frozen);
+    (step, left.and_then(|before| before.operation.norm()))
 }
 
 /// The `length` values of the tensor called `name`.

@@ -37,11 +37,14 @@ pub(crate) fn assign(steps: &[Step], lengths: &[usize], inputs: usize, output: u
     (0..inputs).for_each(|input| need(&mut values[input], 0));
     for (index, step) in steps.iter().enumerate() {
         let rereads = step.operation.rereads();
-        need(&mut values[step.output], index + 1);
-        for (number, input) in step.inputs.iter().enumerate() {
-            need(&mut values[*input], index + 1);
+        if !step.leaves_norm {
+            need(&mut values[step.output], index + 1);
+        }
+        for number in 0..step.inputs.len() {
+            let input = step.stored_input(number);
+            need(&mut values[input], index + 1);
             if rereads.input(number) {
-                need(&mut values[*input], backward(index));
+                need(&mut values[input], backward(index));
             }
         }
         if rereads == Rereads::Output {

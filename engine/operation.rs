@@ -1,6 +1,6 @@
 //! What every operation of a plan can do.
 
-use crate::chunks;
+use crate::{chunks, operations::Normaliser};
 
 /// What holds for one run.
 #[derive(Clone, Copy, Debug)]
@@ -43,14 +43,25 @@ pub(crate) trait Operation: Send + Sync {
     fn apply(&self, run: &Run, parameters: &[f32], inputs: &[&[f32]], output: &mut [f32]);
 
     /// As [`Self::apply`], in training: remembers what backward needs. `saved`, which backward sees again, has room for
-    /// as many values as the output if the operation [`Self::saves`].
-    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], _saved: &mut [f32], output: &mut [f32]) {
-        self.apply(run, parameters, inputs, output);
+    /// as many values as the output if the operation [`Self::saves`]. An `output` without room is left to its reader,
+    /// which [`Self::normalises`] it.
+    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: Inputs<'_>, _saved: &mut [f32], output: &mut [f32]) {
+        self.apply(run, parameters, inputs.values, output);
     }
 
     /// Overwrites the gradients of the parameters, and gives each input its gradient. May overwrite
     /// the gradient of the output.
     fn backward(&mut self, run: &Run, forward: &Forward<'_>, gradients: Gradients<'_>);
+
+    /// The norm that makes the output of what is saved, if it is so cheap that a reader should do that.
+    fn norm(&mut self) -> Option<&mut Normaliser> {
+        None
+    }
+
+    /// Whether training can begin with the first input as the norm before it sees it ([`Inputs::norm`]).
+    fn normalises(&self) -> bool {
+        false
+    }
 
     /// Pixels of an image's output, each of which meets all of the operation's weights; `None` where weights are few.
     fn pixels(&self) -> Option<usize> {
@@ -76,6 +87,14 @@ pub(crate) trait Operation: Send + Sync {
     }
 }
 
+/// What a forward step reads in training.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    pub(crate) values: &'a [&'a [f32]],
+    /// What the first input lacks: it is what this norm sees.
+    pub(crate) norm: Option<&'a Normaliser>,
+}
+
 /// What the forward step read and wrote. Values that backward does not reread are empty.
 pub(crate) struct Forward<'a> {
     pub(crate) parameters: &'a [f32],
@@ -92,6 +111,8 @@ pub(crate) struct Gradients<'a> {
     pub(crate) inputs: &'a mut [InputGradient<'a>],
     /// Of the output.
     pub(crate) output: &'a mut [f32],
+    /// The norm that the first input lacked: it wants to know the gradients of what it gives.
+    pub(crate) norm: Option<&'a mut Normaliser>,
 }
 
 /// Where the gradient of an input goes.

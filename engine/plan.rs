@@ -28,8 +28,30 @@ pub(crate) struct Step {
     pub(crate) parameters: Range<usize>,
     /// Whether it runs as in evaluation and gives no gradient.
     pub(crate) frozen: bool,
+    /// Whether training leaves its norm to the only reader of its output, which has no room of its own: where that is
+    /// frozen, it lies where else would lie what the norm sees.
+    pub(crate) leaves_norm: bool,
+    /// Of its first input: the norm that this step takes over.
+    pub(crate) norm_of: Option<LeftNorm>,
     /// Label of the node that owns its running statistics, the first part of their names.
     pub(crate) label: String,
+}
+
+/// A norm that is left to the reader of what it gives.
+#[derive(Clone, Copy)]
+pub(crate) struct LeftNorm {
+    /// The step it belongs to.
+    pub(crate) step: usize,
+    /// The value that it sees.
+    pub(crate) sees: usize,
+}
+
+impl Step {
+    /// Where training finds the input at `number`.
+    pub(crate) fn stored_input(&self, number: usize) -> usize {
+        let left = self.norm_of.filter(|_| number == 0);
+        left.map_or(self.inputs[number], |norm| norm.sees)
+    }
 }
 
 /// A network as operations over numbered values; the first value is the input.
@@ -62,7 +84,8 @@ impl Plan {
             planner.node(index, node);
         }
         let (inputs, output) = (layers.inputs().len(), planner.value(layers.output_source()));
-        let Planner { steps, lengths, slots, .. } = planner;
+        let Planner { mut steps, lengths, slots, .. } = planner;
+        leave_norms(&mut steps, output);
         let norm_of_one_value = norm_of_one_value(layers);
         let training = assign(&steps, &lengths, inputs, output);
         let schedule = Schedule::of(&steps, &lengths, inputs, output);
@@ -79,6 +102,24 @@ impl Plan {
 pub(crate) fn norm_of_one_value(layers: &Layers) -> Option<String> {
     let is_one = |node: &&Node| matches!(node.primitive, Primitive::Norm(_)) && node.output.size() == Some([1, 1]);
     layers.nodes().iter().find(is_one).map(|node| node.label.clone())
+}
+
+/// Leaves each cheap norm to the step that alone reads what it gives, if that can do it: what lies in memory is then
+/// written and read once less in each direction.
+fn leave_norms(steps: &mut [Step], output: usize) {
+    for index in 0..steps.len() {
+        let value = steps[index].output;
+        let mut readers = (0..steps.len()).filter(|reader| steps[*reader].inputs.contains(&value));
+        let (Some(reader), None) = (readers.next(), readers.next()) else { continue };
+        let reads_once = steps[reader].inputs.iter().filter(|input| **input == value).count() == 1;
+        let is_first = steps[reader].inputs[0] == value;
+        let can_read = reads_once && is_first && steps[reader].operation.normalises();
+        let leaves = value != output && can_read && steps[index].operation.norm().is_some();
+        if let Some(sees) = steps[index].saved.filter(|_| leaves) {
+            steps[index].leaves_norm = true;
+            steps[reader].norm_of = Some(LeftNorm { step: index, sees });
+        }
+    }
 }
 
 fn count(slots: &[Slot]) -> usize {
@@ -130,7 +171,17 @@ impl Planner<'_> {
             self.joined.extend(after.nodes().map(|node| (node, output)));
             inputs.extend(after.sum.map(|sum| self.value(sum.other)));
         }
-        self.steps.push(Step { operation, inputs, output, saved, parameters, frozen: false, label });
+        self.steps.push(Step {
+            operation,
+            inputs,
+            output,
+            saved,
+            parameters,
+            frozen: false,
+            leaves_norm: false,
+            norm_of: None,
+            label,
+        });
     }
 
     fn new_value(&mut self, node: &Node) -> usize {

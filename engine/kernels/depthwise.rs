@@ -1,7 +1,12 @@
 //! Sums over the taps of a window, for each channel by itself.
 #![expect(unsafe_code, reason = "kernels take raw pointers; the entries check that all of them stay inside")]
 
-use super::{Finish, Offsets, Places, finish::Start, tiles};
+use super::{
+    Finish, Offsets, Places,
+    finish::Start,
+    soon::{LINE, Soon},
+    tiles,
+};
 use crate::{
     instructions::with_lanes,
     lanes::{Lanes, fetch_to_read, fetch_to_write, load, store},
@@ -174,6 +179,7 @@ with_lanes! {
 
 #[inline(always)]
 unsafe fn gradient_with<L: Lanes>(job: &mut DepthwiseGradient<'_>) {
+    let mut soon = Soon::take();
     for first in (0..job.positions).step_by(POSITIONS_PER_PASS) {
         let positions = first..(first + POSITIONS_PER_PASS).min(job.positions);
         let mut channel = 0;
@@ -182,14 +188,15 @@ unsafe fn gradient_with<L: Lanes>(job: &mut DepthwiseGradient<'_>) {
             // SAFETY: the entry checked every address; the caller has the instructions.
             unsafe {
                 if count == L::COUNT {
-                    gradient_channels::<L, false>(job, positions.clone(), channel, count);
+                    gradient_channels::<L, false>(job, positions.clone(), channel, count, &mut soon);
                 } else {
-                    gradient_channels::<L, true>(job, positions.clone(), channel, count);
+                    gradient_channels::<L, true>(job, positions.clone(), channel, count, &mut soon);
                 }
             }
             channel += count;
         }
     }
+    soon.give_back();
 }
 
 /// All taps of one register of channels, as many at a time as registers hold: 3×3 at once.
@@ -199,6 +206,7 @@ unsafe fn gradient_channels<L: Lanes, const PART: bool>(
     positions: Range<usize>,
     channel: usize,
     count: usize,
+    soon: &mut Soon,
 ) {
     let mut tap = 0;
     while tap < job.taps.len() {
@@ -206,11 +214,11 @@ unsafe fn gradient_channels<L: Lanes, const PART: bool>(
         // SAFETY: the entry checked every address; the caller has the instructions.
         tap += unsafe {
             match job.taps.len() - tap {
-                9.. => gradient_tile::<L, 9, PART>(job, positions, tap, channel, count),
-                7.. => gradient_tile::<L, 7, PART>(job, positions, tap, channel, count),
-                5.. => gradient_tile::<L, 5, PART>(job, positions, tap, channel, count),
-                3.. => gradient_tile::<L, 3, PART>(job, positions, tap, channel, count),
-                _ => gradient_tile::<L, 1, PART>(job, positions, tap, channel, count),
+                9.. => gradient_tile::<L, 9, PART>(job, positions, tap, channel, count, soon),
+                7.. => gradient_tile::<L, 7, PART>(job, positions, tap, channel, count, soon),
+                5.. => gradient_tile::<L, 5, PART>(job, positions, tap, channel, count, soon),
+                3.. => gradient_tile::<L, 3, PART>(job, positions, tap, channel, count, soon),
+                _ => gradient_tile::<L, 1, PART>(job, positions, tap, channel, count, soon),
             }
         };
     }
@@ -223,6 +231,7 @@ unsafe fn gradient_tile<L: Lanes, const T: usize, const PART: bool>(
     first: usize,
     channel: usize,
     count: usize,
+    soon: &mut Soon,
 ) -> usize {
     // SAFETY: the entry checked that positions, taps and channels lie in their slices.
     unsafe {
@@ -240,9 +249,13 @@ unsafe fn gradient_tile<L: Lanes, const T: usize, const PART: bool>(
         let furthest = if is_followed { reach(job.taps) } else { 0 };
         let input = job.input.as_ptr().add(channel);
         let gradient = job.gradient.as_ptr().add(channel);
+        let mut announced = soon.next(positions.len());
         for position in positions {
             // The entry checked that both lists are long enough.
-            if is_followed {
+            if let Some(line) = &mut announced {
+                fetch_to_read(*line);
+                *line = line.wrapping_add(LINE);
+            } else if is_followed {
                 let ahead = (position + POSITIONS_PER_PASS).min(job.positions - 1);
                 fetch_to_read(input.wrapping_add(*job.input_places.places.get_unchecked(ahead) as usize + furthest));
             }

@@ -5,6 +5,7 @@ mod columns;
 mod depthwise;
 mod finish;
 mod product;
+mod soon;
 mod transpose;
 mod winograd;
 
@@ -12,6 +13,7 @@ pub(crate) use columns::{Right, has_columns_for_all, product_by_columns};
 pub(crate) use depthwise::{DepthwiseFilter, DepthwiseGradient, Tap, filter_channels, gradient_of_filter};
 pub(crate) use finish::{Bend, Finish};
 pub(crate) use product::{Outer, Product, Segment, outer, product};
+pub(crate) use soon::announce;
 pub(crate) use transpose::transpose;
 pub(crate) use winograd::{Map, Points, Results, Tiles, Transform, multiply_to_results, transform};
 

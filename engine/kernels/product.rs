@@ -5,7 +5,9 @@
 use super::{
     Finish, Places,
     finish::{Curve, Start, Sums},
-    panels, tiles,
+    panels,
+    soon::{LINE, Soon},
+    tiles,
 };
 use crate::{
     instructions::with_lanes,
@@ -138,16 +140,18 @@ impl<L: Lanes, E: Lanes, const V: usize> Sums for Columns<L, E, V> {
 #[inline(always)]
 unsafe fn product_with<L: Lanes>(job: &mut Product<'_>) {
     let mut column = 0;
+    let mut soon = Soon::take();
     if job.rows == 1 {
         // One row leaves room for many columns: longer pieces of each row of the right factor.
         while job.columns - column >= 8 * L::COUNT {
             // SAFETY: the caller checked every address and has the instructions.
-            unsafe { tile::<L, L, 1, 7, false>(job, 0, column, L::COUNT) };
+            unsafe { tile::<L, L, 1, 7, false>(job, 0, column, L::COUNT, &mut soon) };
             column += 8 * L::COUNT;
         }
     }
     // SAFETY: the caller checked every address and has the instructions.
-    unsafe { panels!(job.columns, L, column, last => panel(job, column, last)) };
+    unsafe { panels!(job.columns, L, column, last => panel(job, column, last, &mut soon)) };
+    soon.give_back();
 }
 
 #[inline(always)]
@@ -155,8 +159,9 @@ unsafe fn panel<L: Lanes, E: Lanes, const V: usize, const PART: bool>(
     job: &mut Product<'_>,
     column: usize,
     last: usize,
+    soon: &mut Soon,
 ) {
-    tiles!(job.rows, L::ROWS, row, R => unsafe { tile::<L, E, R, V, PART>(job, row, column, last) });
+    tiles!(job.rows, L::ROWS, row, R => unsafe { tile::<L, E, R, V, PART>(job, row, column, last, soon) });
 }
 
 /// `R` rows by `V` registers of columns and an end.
@@ -166,6 +171,7 @@ unsafe fn tile<L: Lanes, E: Lanes, const R: usize, const V: usize, const PART: b
     row: usize,
     column: usize,
     last: usize,
+    soon: &mut Soon,
 ) {
     // SAFETY: the entry checked that rows, segments and columns lie in their slices.
     unsafe {
@@ -196,8 +202,14 @@ unsafe fn tile<L: Lanes, E: Lanes, const R: usize, const V: usize, const PART: b
         }
         for segment in job.segments {
             let mut right = job.right.as_ptr().add(segment.right * job.right_stride + column);
+            // What was announced, or else the rows that follow, which then come from memory themselves.
+            let (mut ask, pace) = match soon.next(segment.length) {
+                Some(later) => (later, LINE),
+                None => (next.wrapping_add(segment.left), R),
+            };
             for k in segment.left..segment.left + segment.length {
-                fetch_to_read(next.wrapping_add(segment.left + (k - segment.left) * R));
+                fetch_to_read(ask);
+                ask = ask.wrapping_add(pace);
                 let factors = Columns::load::<PART>(right, last);
                 for r in 0..R {
                     sums[r].add_product(left[r].add(k), &factors);
@@ -253,13 +265,15 @@ with_lanes! {
 #[inline(always)]
 unsafe fn outer_with<L: Lanes>(job: &mut Outer<'_>) {
     let mut first = 0;
+    let mut soon = Soon::take();
     while first < job.rows {
         let rows = first..(first + ROWS_PER_PASS).min(job.rows);
         let mut column = 0;
         // SAFETY: the caller checked every address and has the instructions.
-        unsafe { panels!(job.columns, L, column, last => outer_panel(job, rows.clone(), column, last)) };
+        unsafe { panels!(job.columns, L, column, last => outer_panel(job, rows.clone(), column, last, &mut soon)) };
         first = rows.end;
     }
+    soon.give_back();
 }
 
 #[inline(always)]
@@ -268,6 +282,7 @@ unsafe fn outer_panel<L: Lanes, E: Lanes, const V: usize, const PART: bool>(
     rows: std::ops::Range<usize>,
     column: usize,
     last: usize,
+    soon: &mut Soon,
 ) {
     // SAFETY: the entry checked every address; the caller has the instructions.
     tiles!(job.inner, L::ROWS, k, R => unsafe {
@@ -275,23 +290,25 @@ unsafe fn outer_panel<L: Lanes, E: Lanes, const V: usize, const PART: bool>(
         let end = job.rows - 1;
         match (job.left_places, job.right_places) {
             (Places::Every(left), Places::Every(right)) => {
-                outer_tile::<L, E, R, V, PART>(job, rows, k, column, last, usize::MAX, |row| (row * left, row * right));
+                outer_tile::<L, E, R, V, PART>(job, rows, k, column, last, (usize::MAX, soon), |row| (row * left, row * right));
             }
             (Places::At(left), Places::At(right)) => {
                 // The entry checked that both lists are long enough.
-                outer_tile::<L, E, R, V, PART>(job, rows, k, column, last, end, |row| {
+                outer_tile::<L, E, R, V, PART>(job, rows, k, column, last, (end, soon), |row| {
                     (*left.places.get_unchecked(row) as usize, *right.places.get_unchecked(row) as usize)
                 });
             }
             (left, right) => {
-                outer_tile::<L, E, R, V, PART>(job, rows, k, column, last, end, |row| (left.of(row), right.of(row)));
+                outer_tile::<L, E, R, V, PART>(job, rows, k, column, last, (end, soon), |row| {
+                    (left.of(row), right.of(row))
+                });
             }
         }
     });
 }
 
 /// `R` rows of the result, from the sums over some `rows`. `place` says where a row of each factor begins; rows beyond
-/// `furthest` have no place, and are not fetched ahead.
+/// `furthest` have no place, and are not fetched ahead; where something was announced that is instead.
 #[inline(always)]
 unsafe fn outer_tile<L: Lanes, E: Lanes, const R: usize, const V: usize, const PART: bool>(
     job: &mut Outer<'_>,
@@ -299,7 +316,7 @@ unsafe fn outer_tile<L: Lanes, E: Lanes, const R: usize, const V: usize, const P
     k: usize,
     column: usize,
     last: usize,
-    furthest: usize,
+    (furthest, soon): (usize, &mut Soon),
     place: impl Fn(usize) -> (usize, usize),
 ) {
     // SAFETY: the entry checked that rows, `inner` and columns lie in their slices.
@@ -311,12 +328,18 @@ unsafe fn outer_tile<L: Lanes, E: Lanes, const R: usize, const V: usize, const P
         }
         let left = job.left.as_ptr().add(k);
         let right = job.right.as_ptr().add(column);
+        let mut announced = soon.next(rows.len());
         for row in rows {
-            // The next pass comes from memory while this one is computed.
-            let (left_place, right_place) = place((row + ROWS_PER_PASS).min(furthest));
-            fetch_to_read(left.wrapping_add(left_place));
-            if k == 0 {
-                (0..=V).for_each(|v| fetch_to_read(right.wrapping_add(right_place + v * L::COUNT)));
+            if let Some(line) = &mut announced {
+                fetch_to_read(*line);
+                *line = line.wrapping_add(LINE);
+            } else {
+                // The next pass comes from memory while this one is computed.
+                let (left_place, right_place) = place((row + ROWS_PER_PASS).min(furthest));
+                fetch_to_read(left.wrapping_add(left_place));
+                if k == 0 {
+                    (0..=V).for_each(|v| fetch_to_read(right.wrapping_add(right_place + v * L::COUNT)));
+                }
             }
             let (left_place, right_place) = place(row);
             let factors = Columns::load::<PART>(right.add(right_place), last);

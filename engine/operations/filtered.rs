@@ -13,8 +13,8 @@ use crate::{
     activation::{Curve, with_curve},
     chunks,
     instructions::vectorised,
-    kernels::{Bend, Finish},
-    operation::{Forward, Gradients, Operation, Rereads, Run},
+    kernels::{Bend, Finish, announce},
+    operation::{Forward, Gradients, Inputs, Operation, Rereads, Run},
 };
 use nasgen_modules::{Activation, Convolution, randomness::Stream};
 
@@ -158,18 +158,21 @@ impl<F: Filter> Filtered<F> {
         is_heavy
     }
 
-    /// Computes some images; `look` sees each piece while it is in the cache.
+    /// Computes some images, which lack a `norm` if there is one; `look` sees each piece while it is in the cache.
     fn compute(
         &self,
         weights: &[f32],
         finish: Finish<'_>,
-        images: &[f32],
+        (images, norm): (&[f32], Option<&Normaliser>),
         output: &mut [f32],
         mut look: impl FnMut(&mut [f32]),
     ) {
         let [from, to] = self.block();
-        for (images, output) in images.chunks(from).zip(output.chunks_mut(to)) {
-            self.filter.apply(weights, images, output, finish);
+        for (index, (block, output)) in images.chunks(from).zip(output.chunks_mut(to)).enumerate() {
+            if norm.is_some() {
+                announce([block_at(images, index + 1, from), &[]]);
+            }
+            normalised(block, norm, |images| self.filter.apply(weights, images, output, finish));
             look(output);
         }
     }
@@ -214,11 +217,11 @@ impl<F: Filter> Filtered<F> {
         mut norm: Normaliser,
         run: &Run,
         parameters: &[f32],
-        inputs: &[&[f32]],
+        inputs: Inputs<'_>,
         saved: &mut [f32],
         output: &mut [f32],
     ) -> Normaliser {
-        let input = inputs[0];
+        let input = inputs.values[0];
         let (from, to) = (self.filter.input().values(), self.filter.output().values());
         let ranges = chunks::ranges(run.images);
         let mut sums = norm.take_chunks(ranges.len());
@@ -233,7 +236,7 @@ impl<F: Filter> Filtered<F> {
             if is_computed {
                 norm.measure(part, sums);
             } else {
-                self.compute(weights, finish, images, part, |block| norm.measure(block, sums));
+                self.compute(weights, finish, (images, inputs.norm), part, |block| norm.measure(block, sums));
             }
         });
         norm.settle(sums, of_norm);
@@ -241,7 +244,7 @@ impl<F: Filter> Filtered<F> {
         chunks::for_each(run.images, output, to, |first, part| {
             let seen = first * to..first * to + part.len();
             let Some(residual) = &this.residual else { return norm.apply(&saved[seen], part) };
-            let images = saved[seen.clone()].chunks(to).zip(inputs[1][seen].chunks(to)).zip(part.chunks_mut(to));
+            let images = saved[seen.clone()].chunks(to).zip(inputs.values[1][seen].chunks(to)).zip(part.chunks_mut(to));
             for (image, ((saved, other), part)) in images.enumerate() {
                 norm.apply_and_add(saved, residual.factor(run, first + image), other, part);
             }
@@ -308,10 +311,11 @@ impl<F: Filter> Filtered<F> {
         &mut self,
         run: &Run,
         parameters: &[f32],
-        input: &[f32],
+        inputs: Inputs<'_>,
         saved: &mut [f32],
         output: &mut [f32],
     ) {
+        let input = inputs.values[0];
         let (from, to) = (self.filter.input().values(), self.filter.output().values());
         let (weights, bias, _) = self.split(parameters);
         let finish = Finish::on(bias, Bend::Straight);
@@ -329,10 +333,24 @@ impl<F: Filter> Filtered<F> {
             if is_computed {
                 bend_next(saved);
             } else {
-                self.compute(weights, finish, images, saved, bend_next);
+                self.compute(weights, finish, (images, inputs.norm), saved, bend_next);
             }
         });
     }
+}
+
+/// The block at `index`, which may be beyond the last.
+fn block_at(values: &[f32], index: usize, length: usize) -> &[f32] {
+    values.chunks(length).nth(index).unwrap_or_default()
+}
+
+/// Calls `work` with images as they are, or as they are once a `norm` has seen them.
+fn normalised(images: &[f32], norm: Option<&Normaliser>, work: impl FnOnce(&[f32])) {
+    let Some(norm) = norm else { return work(images) };
+    chunks::with_room(images.len(), |room| {
+        norm.apply(images, room);
+        work(room);
+    });
 }
 
 impl<F: Filter> Operation for Filtered<F> {
@@ -365,20 +383,20 @@ impl<F: Filter> Operation for Filtered<F> {
                 bend(part);
             } else {
                 let images = &inputs[0][first * from..][..part.len() / to * from];
-                self.compute(weights, finish, images, part, bend);
+                self.compute(weights, finish, (images, None), part, bend);
             }
             self.add_residual(run, inputs, first, part);
         });
     }
 
-    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], saved: &mut [f32], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: Inputs<'_>, saved: &mut [f32], output: &mut [f32]) {
         if let Some(norm) = self.norm.take() {
             self.norm = Some(self.normalise_in_training(norm, run, parameters, inputs, saved, output));
         } else if self.activation.is_some() {
-            self.bend_in_training(run, parameters, inputs[0], saved, output);
+            self.bend_in_training(run, parameters, inputs, saved, output);
         } else {
             self.prepare(run, parameters);
-            self.apply(run, parameters, inputs, output);
+            self.apply(run, parameters, inputs.values, output);
         }
     }
 
@@ -389,6 +407,15 @@ impl<F: Filter> Operation for Filtered<F> {
     fn parameters_changed(&mut self) {
         self.prepared = None;
         self.norm.iter_mut().for_each(Normaliser::forget);
+    }
+
+    fn norm(&mut self) -> Option<&mut Normaliser> {
+        let is_left = |norm: &&mut Normaliser| self.residual.is_none() && !norm.is_costly();
+        self.norm.as_mut().filter(is_left)
+    }
+
+    fn normalises(&self) -> bool {
+        self.saves() && !self.filter.is_heavy()
     }
 
     fn pixels(&self) -> Option<usize> {

@@ -5,7 +5,7 @@ use crate::{
     activation::{Curve, with_curve},
     chunks,
     instructions::vectorised,
-    operation::{Forward, Gradients, Operation, Run},
+    operation::{Forward, Gradients, Inputs, Operation, Run},
 };
 use nasgen_modules::{Activation, Norm};
 
@@ -26,6 +26,8 @@ pub(crate) struct Normaliser {
     /// Whether the lines are those of the running statistics and the parameters as they are.
     is_recalled: bool,
     chunks: Vec<ChunkSums>,
+    /// Sums that a reader has taken for [`Self::settle_gradient`].
+    measured: Option<Vec<ChunkSums>>,
 }
 
 /// Per channel: `x · scale + shift` is the value before the activation; `slope` and `offset` correct
@@ -79,6 +81,7 @@ impl Normaliser {
             lines: Lines::default(),
             is_recalled: false,
             chunks: Vec::new(),
+            measured: None,
         }
     }
 
@@ -194,6 +197,21 @@ impl Normaliser {
         }
     }
 
+    /// Keeps what a reader of the output has measured of its gradients.
+    pub(crate) fn keep_measured(&mut self, sums: Vec<ChunkSums>) {
+        self.measured = Some(sums);
+    }
+
+    /// What [`Self::keep_measured`] was given in this step.
+    pub(crate) fn take_measured(&mut self) -> Option<Vec<ChunkSums>> {
+        self.measured.take()
+    }
+
+    /// Whether to normalise costs so much that it should be done once.
+    pub(crate) fn is_costly(&self) -> bool {
+        with_curve!(self.activation, curve => is_costly(curve))
+    }
+
     /// Gives the gradients of the parameters, and prepares [`Self::correct`]. `count` is the
     /// number of pixels in the batch.
     pub(crate) fn settle_gradient(&mut self, chunks: Vec<ChunkSums>, count: usize, of_parameters: &mut [f32]) {
@@ -227,6 +245,10 @@ impl Normaliser {
     }
 }
 
+fn is_costly<C: Curve>(_: C) -> bool {
+    C::COSTLY
+}
+
 /// A norm that does not follow a convolution.
 pub(crate) struct Normalise {
     pub(crate) normaliser: Normaliser,
@@ -245,7 +267,8 @@ impl Operation for Normalise {
         });
     }
 
-    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, parameters: &[f32], inputs: Inputs<'_>, _: &mut [f32], output: &mut [f32]) {
+        let inputs = inputs.values;
         let values = self.values;
         let ranges = chunks::ranges(run.images);
         let mut sums = self.normaliser.take_chunks(ranges.len());

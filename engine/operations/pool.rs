@@ -4,7 +4,7 @@ use super::{Size, Taps, sums::array};
 use crate::{
     chunks,
     instructions::vectorised,
-    operation::{Forward, Gradients, Operation, Rereads, Run},
+    operation::{Forward, Gradients, Inputs, Operation, Rereads, Run},
 };
 use nasgen_modules::Window;
 use rayon::prelude::*;
@@ -34,11 +34,11 @@ impl Operation for MaxPool {
         });
     }
 
-    fn forward(&mut self, run: &Run, _: &[f32], inputs: &[&[f32]], _: &mut [f32], output: &mut [f32]) {
+    fn forward(&mut self, run: &Run, _: &[f32], inputs: Inputs<'_>, _: &mut [f32], output: &mut [f32]) {
         let (from, to, channels) = (self.input.values(), self.output.values(), self.output.channels);
         self.winners.resize(run.images * to, 0);
         let parts = output[..run.images * to].par_chunks_mut(to).zip(self.winners.par_chunks_mut(to));
-        parts.zip(inputs[0].par_chunks(from)).for_each(|((output, winners), input)| {
+        parts.zip(inputs.values[0].par_chunks(from)).for_each(|((output, winners), input)| {
             largest(&self.taps, input, output, winners, channels);
         });
     }

@@ -69,8 +69,8 @@ fn moments_of<A: Arithmetic, C: Curve, const WIDE: usize, const TURNS: usize>(
     lines: &Lines,
     mean: &[f32],
     sums: &mut [f32],
-) {
-    let of_block = |values: &[f32]| -> [f32; WIDE] { *array(values) };
+) -> usize {
+    let of_block = |values: &[f32]| -> [f32; WIDE] { *array(&values[columns.first..]) };
     let (scale, shift, mean) = (of_block(&lines.scale), of_block(&lines.shift), of_block(mean));
     let (mut sum, mut moment) = ([[0.0; WIDE]; TURNS], [[0.0; WIDE]; TURNS]);
     let pixels = columns.pixels();
@@ -81,7 +81,7 @@ fn moments_of<A: Arithmetic, C: Curve, const WIDE: usize, const TURNS: usize>(
             }
             let pixel = first + turn;
             let values = columns.at::<WIDE>(pixel);
-            let gradient = &mut gradients[pixel * WIDE..][..WIDE];
+            let gradient = &mut gradients[pixel * columns.channels + columns.first..][..WIDE];
             for channel in 0..WIDE {
                 let x = values[channel];
                 let g = gradient[channel] * curve.slope::<A>(A::mul_add(x, scale[channel], shift[channel]));
@@ -94,33 +94,7 @@ fn moments_of<A: Arithmetic, C: Curve, const WIDE: usize, const TURNS: usize>(
         }
     }
     add_up(columns, [&sum, &moment], sums);
-}
-
-/// The same for any number of channels, with the sums in memory.
-#[inline(always)]
-fn moments_of_any<A: Arithmetic, C: Curve>(
-    curve: C,
-    columns: &Columns<'_>,
-    gradients: &mut [f32],
-    lines: &Lines,
-    mean: &[f32],
-    sums: &mut [f32],
-) {
-    let channels = mean.len();
-    let (scale, shift) = (&lines.scale[..channels], &lines.shift[..channels]);
-    let (sum, moment) = sums.split_at_mut(channels);
-    let (sum, moment) = (&mut sum[..channels], &mut moment[..channels]);
-    for (row, gradient) in columns.rows.chunks_exact(channels).zip(gradients.chunks_exact_mut(channels)) {
-        for channel in 0..channels {
-            let x = row[channel];
-            let g = gradient[channel] * curve.slope::<A>(A::mul_add(x, scale[channel], shift[channel]));
-            sum[channel] += g;
-            moment[channel] = A::mul_add(g, x - mean[channel], moment[channel]);
-            if C::COSTLY {
-                gradient[channel] = g;
-            }
-        }
-    }
+    WIDE
 }
 
 /// Adds two kinds of sums to the halves of `sums`.
@@ -159,14 +133,17 @@ vectorised! {
     /// Sums of the gradients before the activation, and of these times the distance from the mean.
     /// They replace the gradients where a curve's slope is costly, so that it is computed once.
     pub(super) fn gradient_sums<C: Curve>(curve: C, rows: &[f32], gradients: &mut [f32], lines: &Lines, mean: &[f32], sums: &mut [f32]) {
-        let columns = Columns { rows, channels: mean.len(), first: 0 };
-        // Some of the channels of all pixels would come from memory by leaps; all of them are too many registers.
-        match mean.len() {
-            8 => moments_of::<A, C, 8, 4>(curve, &columns, gradients, lines, mean, sums),
-            16 => moments_of::<A, C, 16, 4>(curve, &columns, gradients, lines, mean, sums),
-            32 => moments_of::<A, C, 32, 2>(curve, &columns, gradients, lines, mean, sums),
-            64 => moments_of::<A, C, 64, 1>(curve, &columns, gradients, lines, mean, sums),
-            _ => moments_of_any::<A, C>(curve, &columns, gradients, lines, mean, sums),
+        let channels = mean.len();
+        let mut first = 0;
+        while first < channels {
+            let columns = Columns { rows, channels, first };
+            first += match channels - first {
+                64.. => moments_of::<A, C, 64, 1>(curve, &columns, gradients, lines, mean, sums),
+                32.. => moments_of::<A, C, 32, 2>(curve, &columns, gradients, lines, mean, sums),
+                16.. => moments_of::<A, C, 16, 4>(curve, &columns, gradients, lines, mean, sums),
+                8.. => moments_of::<A, C, 8, 4>(curve, &columns, gradients, lines, mean, sums),
+                _ => moments_of::<A, C, 1, 4>(curve, &columns, gradients, lines, mean, sums),
+            };
         }
     }
 }

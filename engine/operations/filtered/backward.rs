@@ -1,10 +1,12 @@
 //! The gradients of a filter and of what follows it.
 
-use super::{Filter, Filtered, Normaliser};
+use super::{Filter, Filtered, Normaliser, block_at, normalised};
+use crate::operations::norm::ChunkSums;
 use crate::{
     activation::{Curve, with_curve},
     chunks,
     instructions::vectorised,
+    kernels::announce,
     operation::{Forward, Gradients, Run},
 };
 
@@ -15,6 +17,20 @@ struct Pass<'a> {
     images: &'a [f32],
     saved: &'a [f32],
     add: bool,
+}
+
+/// Some images, and what becomes of them.
+struct Chunk<'a> {
+    /// Their first value among all outputs.
+    first: usize,
+    images: &'a [f32],
+    of_output: &'a mut [f32],
+    /// Empty where nobody needs it.
+    of_input: &'a mut [f32],
+    of_weights: &'a mut [f32],
+    of_bias: &'a mut [f32],
+    /// The norm that the images lack, and what it wants to know of them.
+    norm: Option<(&'a Normaliser, &'a mut ChunkSums)>,
 }
 
 impl<F: Filter> Filtered<F> {
@@ -36,13 +52,17 @@ impl<F: Filter> Filtered<F> {
         let (weights, bias, _) = self.split(forward.parameters);
         let (of_filter, of_norm) = gradients.parameters.split_at_mut(weights.len() + bias.len());
         if let Some(norm) = &mut norm {
-            let ranges = chunks::ranges(run.images);
-            let mut sums = norm.take_chunks(ranges.len());
-            let parts = gradients.output.chunks_mut(chunks::images_per_chunk(run.images) * to.values());
-            let tasks = sums.iter_mut().zip(ranges).zip(parts).collect();
-            let (this, saved) = (&*norm, forward.saved);
-            chunks::run(tasks, run.images * to.values(), |((sums, images), of_output)| {
-                this.measure_gradient(&saved[images.start * to.values()..images.end * to.values()], of_output, sums);
+            let sums = norm.take_measured().unwrap_or_else(|| {
+                let ranges = chunks::ranges(run.images);
+                let mut sums = norm.take_chunks(ranges.len());
+                let parts = gradients.output.chunks_mut(chunks::images_per_chunk(run.images) * to.values());
+                let tasks = sums.iter_mut().zip(ranges).zip(parts).collect();
+                let (this, saved) = (&*norm, forward.saved);
+                chunks::run(tasks, run.images * to.values(), |((sums, images), of_output)| {
+                    let seen = images.start * to.values()..images.end * to.values();
+                    this.measure_gradient(&saved[seen], of_output, sums);
+                });
+                sums
             });
             norm.settle_gradient(sums, run.images * to.pixels(), of_norm);
         }
@@ -54,18 +74,18 @@ impl<F: Filter> Filtered<F> {
             self.backward_of_all(run, &pass, gradients.output, of_input.values, of_filter);
         } else {
             self.filter.prepare_backward(weights);
-            self.backward_by_chunks(run, &pass, gradients.output, of_input.values, of_filter);
+            self.backward_by_chunks(run, &pass, gradients.output, (of_input.values, gradients.norm), of_filter);
         }
         self.norm = norm;
     }
 
-    /// Each chunk of images from end to end, with its own sums for the weights.
+    /// Each chunk of images from end to end, with its own sums for the weights. Inputs may lack a norm.
     fn backward_by_chunks(
         &mut self,
         run: &Run,
         pass: &Pass<'_>,
         of_output: &mut [f32],
-        of_input: &mut [f32],
+        (of_input, mut norm): (&mut [f32], Option<&mut Normaliser>),
         of_filter: &mut [f32],
     ) {
         let mut partials = std::mem::take(&mut self.partials);
@@ -76,24 +96,47 @@ impl<F: Filter> Filtered<F> {
         let mut of_inputs: Vec<&mut [f32]> = of_input.chunks_mut(chunk * from).collect();
         of_inputs.resize_with(count, Default::default);
         let sums = chunks::zeroed(&mut partials, count, of_filter.len());
-        let tasks: Vec<_> = ranges.into_iter().zip(of_output.chunks_mut(chunk * to)).zip(of_inputs).zip(sums).collect();
-        let [from_block, to_block] = self.block();
-        chunks::run(tasks, run.images * to, |(((range, of_output), of_input), sums)| {
+        let mut of_norm = norm.as_mut().map_or_else(Vec::new, |norm| norm.take_chunks(count));
+        let before = norm.as_deref();
+        let mut measured: Vec<_> = of_norm.iter_mut().map(|sums| before.map(|norm| (norm, sums))).collect();
+        measured.resize_with(count, Default::default);
+        let parts = of_output.chunks_mut(chunk * to).zip(of_inputs).zip(sums).zip(measured);
+        let mut tasks = Vec::with_capacity(count);
+        for (range, (((of_output, of_input), sums), norm)) in ranges.into_iter().zip(parts) {
+            let (of_weights, of_bias) = sums.split_at_mut(pass.weights.len());
             let images = &pass.images[range.start * from..range.end * from];
-            let blocks = images.chunks(from_block).zip(of_output.chunks_mut(to_block));
-            for (index, (images, of_output)) in blocks.enumerate() {
-                self.correct(pass, range.start * to + index * to_block, of_output);
-                if !of_input.is_empty() {
-                    let of_input = &mut of_input[index * from_block..][..images.len()];
-                    self.filter.input_gradient(pass.weights, of_output, of_input, pass.add);
-                }
-                let (of_weights, of_bias) = sums.split_at_mut(pass.weights.len());
-                self.filter.weight_gradient(images, of_output, of_weights);
-                add_rows(of_output, of_bias);
-            }
-        });
+            tasks.push(Chunk { first: range.start * to, images, of_output, of_input, of_weights, of_bias, norm });
+        }
+        chunks::run(tasks, run.images * to, |chunk| self.backward_by_blocks(pass, chunk));
         chunks::total(&partials, of_filter);
         self.partials = partials;
+        if let Some(norm) = norm {
+            norm.keep_measured(of_norm);
+        }
+    }
+
+    /// A chunk, as many images or pixels at a time as stay in a cache.
+    fn backward_by_blocks(&self, pass: &Pass<'_>, chunk: Chunk<'_>) {
+        let Chunk { first, images, of_output, of_input, of_weights, of_bias, mut norm } = chunk;
+        let [from, to] = self.block();
+        let seen = pass.saved.get(first..first + of_output.len()).unwrap_or_default();
+        for (index, images) in images.chunks(from).enumerate() {
+            let rest = &mut of_output[index * to..];
+            let (of_output, rest) = rest.split_at_mut(to.min(rest.len()));
+            announce([images, &[]]);
+            self.correct(pass, first + index * to, of_output);
+            if !of_input.is_empty() {
+                let of_input = &mut of_input[index * from..][..images.len()];
+                self.filter.input_gradient(pass.weights, of_output, of_input, pass.add);
+                if let Some((norm, sums)) = &mut norm {
+                    norm.measure_gradient(images, of_input, sums);
+                }
+            }
+            announce([&rest[..to.min(rest.len())], block_at(seen, index + 1, to)]);
+            let norm = norm.as_ref().map(|(norm, _)| *norm);
+            normalised(images, norm, |images| self.filter.weight_gradient(images, of_output, of_weights));
+            add_rows(of_output, of_bias);
+        }
     }
 
     /// One kind of work after the other, each cut in its own way.
