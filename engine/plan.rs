@@ -107,14 +107,19 @@ pub(crate) fn norm_of_one_value(layers: &Layers) -> Option<String> {
 /// Leaves each cheap norm to the step that alone reads what it gives, if that can do it: what lies in memory is then
 /// written and read once less in each direction.
 fn leave_norms(steps: &mut [Step], output: usize) {
+    // Of each value, the steps that read it, with the number of the input.
+    let mut readers: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        for (number, input) in step.inputs.iter().enumerate() {
+            readers.entry(*input).or_default().push((index, number));
+        }
+    }
     for index in 0..steps.len() {
         let value = steps[index].output;
-        let mut readers = (0..steps.len()).filter(|reader| steps[*reader].inputs.contains(&value));
-        let (Some(reader), None) = (readers.next(), readers.next()) else { continue };
-        let reads_once = steps[reader].inputs.iter().filter(|input| **input == value).count() == 1;
-        let is_first = steps[reader].inputs[0] == value;
-        let can_read = reads_once && is_first && steps[reader].operation.normalises();
-        let leaves = value != output && can_read && steps[index].operation.norm().is_some();
+        let Some([(reader, 0)]) = readers.get(&value).map(Vec::as_slice) else { continue };
+        let reader = *reader;
+        let can_leave = value != output && steps[index].operation.norm().is_some();
+        let leaves = can_leave && steps[reader].operation.normalises();
         if let Some(sees) = steps[index].saved.filter(|_| leaves) {
             steps[index].leaves_norm = true;
             steps[reader].norm_of = Some(LeftNorm { step: index, sees });
@@ -275,4 +280,79 @@ fn is_depthwise(primitive: &Primitive) -> bool {
     let Primitive::Convolution(Convolution { groups, out, .. }) = *primitive else { return false };
     let registers = |values: usize| values.div_ceil(WIDEST);
     groups * registers(out / groups) >= 2 * registers(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nasgen_modules::{Norm, Shape, Window};
+
+    /// Layers that are added one by one; each gives what it computes.
+    struct Net(Layers);
+
+    impl Net {
+        fn new() -> Self {
+            Self(Layers::identity(vec![Shape::image(3, 8, 8)]))
+        }
+
+        fn push(&mut self, primitive: impl Into<Primitive>, inputs: &[Source]) -> Source {
+            let label = format!("layer{}", self.0.nodes().len());
+            self.0.push(label, primitive.into(), inputs.to_vec()).unwrap()
+        }
+
+        /// A convolution with a norm, and an activation if there is one.
+        fn block(&mut self, activation: Option<Activation>, from: Source) -> Source {
+            let filtered = self.push(Convolution::new(4, Window::centered(3, 1)), &[from]);
+            let normed = self.push(Primitive::Norm(Norm::default()), &[filtered]);
+            activation.map_or(normed, |activation| self.push(Primitive::Activation(activation), &[normed]))
+        }
+
+        /// For each step, whether its norm is left to the reader of what it gives.
+        fn left(&self) -> Vec<bool> {
+            let plan = Plan::of(&self.0, 0);
+            for (index, step) in plan.steps.iter().enumerate() {
+                let taken = plan.steps.iter().filter(|reader| reader.norm_of.is_some_and(|norm| norm.step == index));
+                assert_eq!(taken.count(), usize::from(step.leaves_norm));
+                assert_eq!(
+                    plan.training.values[step.output].is_none(),
+                    step.leaves_norm,
+                    "room for what nobody stores"
+                );
+            }
+            plan.steps.iter().map(|step| step.leaves_norm).collect()
+        }
+    }
+
+    const RELU: Option<Activation> = Some(Activation::ReLU);
+
+    #[test]
+    fn norms_are_left_to_a_single_reader_that_is_a_convolution() {
+        let mut net = Net::new();
+        let (one, mut last) = (net.block(RELU, Source::Input(0)), None);
+        for _ in 0..2 {
+            last = Some(net.block(RELU, last.unwrap_or(one)));
+        }
+        assert_eq!(net.left(), [true, true, false], "the last one is the network's output");
+
+        let mut net = Net::new();
+        let first = net.block(None, Source::Input(0));
+        net.push(Primitive::AdaptiveAveragePool { output: 1 }, &[first]);
+        assert_eq!(net.left(), [false, false], "a pool does not normalise");
+    }
+
+    #[test]
+    fn what_several_read_and_what_is_costly_is_stored() {
+        let mut net = Net::new();
+        let one = net.block(RELU, Source::Input(0));
+        let two = net.block(RELU, one);
+        let three = net.block(None, two);
+        let sum = net.push(Primitive::Add { drop: 0.0 }, &[one, three]);
+        net.block(RELU, sum);
+        assert_eq!(net.left(), [false, true, false, false], "two read the first, the third is a sum");
+
+        let mut net = Net::new();
+        let one = net.block(Some(Activation::SiLU), Source::Input(0));
+        net.block(RELU, one);
+        assert_eq!(net.left(), [false, false], "an exponential is computed once");
+    }
 }

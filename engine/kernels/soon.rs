@@ -45,7 +45,7 @@ impl Soon {
         ANNOUNCED.set(self);
     }
 
-    /// The beginning of `lines` lines to ask for, if so many are left.
+    /// The beginning of `lines` lines to ask for, if so many are left of the first part that has some.
     #[inline(always)]
     pub(super) fn next(&mut self, lines: usize) -> Option<*const f32> {
         if self.parts[0].values < lines * LINE {
@@ -59,5 +59,25 @@ impl Soon {
         part.at = at.wrapping_add(lines * LINE);
         part.values -= lines * LINE;
         Some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_lines_are_given_out_in_order_until_none_are_left() {
+        let [one, two] = [vec![0.0; 5 * LINE + 3], vec![0.0; 2 * LINE]];
+        announce([&one, &two]);
+        let mut soon = Soon::take();
+        assert_eq!(soon.next(2), Some(one.as_ptr()));
+        soon.give_back();
+        let mut soon = Soon::take();
+        assert_eq!(soon.next(3), Some(one[2 * LINE..].as_ptr()), "the next kernel goes on where the last one stopped");
+        assert_eq!(soon.next(1), Some(two.as_ptr()));
+        assert_eq!(soon.next(2), None);
+        assert_eq!(soon.next(1), Some(two[LINE..].as_ptr()));
+        assert_eq!(soon.next(1), None);
     }
 }
