@@ -241,8 +241,25 @@ backbone:
   - [1, Linear, [10]]
 ";
 
+/// Convolutions that take over the norm of the one before.
+const CHAIN: &str = "\
+input_size: [12, 12]
+backbone:
+  - [1, Conv, [8, 3, 1, null, 1, ReLU]]
+  - [1, Conv, [12, 3, 2, null, 1, ReLU]]
+  - [2, InvertedResidualv2, [8, 2, 1]]
+  - [1, Conv, [8, 1, 1, null, 1, Hardswish]]
+  - [1, GlobalAvgPool, []]
+  - [1, Flatten, []]
+  - [1, Linear, [10]]
+";
+
 fn small() -> Network {
-    let spec = ModelSpec::parse(&SourceText { name: "x".into(), text: SPEC.into() }, &Blocks::builtin()).unwrap();
+    network(SPEC)
+}
+
+fn network(text: &str) -> Network {
+    let spec = ModelSpec::parse(&SourceText { name: "x".into(), text: text.into() }, &Blocks::builtin()).unwrap();
     Network::plan(&spec, Shape::image(3, 12, 12)).unwrap()
 }
 
@@ -259,11 +276,19 @@ fn row(name: &str) -> usize {
 
 #[test]
 fn frozen_rows_stay_to_the_bit_and_both_executors_agree() {
-    let network = small();
+    check_freezing(&small(), &[None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(10)]);
+}
+
+#[test]
+fn frozen_rows_whose_norms_others_would_apply_stay_too() {
+    check_freezing(&network(CHAIN), &[None, Some(1), Some(2), Some(3), Some(4), Some(6)]);
+}
+
+fn check_freezing(network: &Network, rows: &[Option<usize>]) {
     let weights = Weights::initial(&network.layers, 3);
     let objective = Objective::of(&TrainSettings::default(), &[1; 10]);
     for optimizer in [Optimizer::Sgd, Optimizer::Adam] {
-        for freeze_until in [None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(10)] {
+        for freeze_until in rows.iter().copied() {
             let settings = TrainSettings {
                 optimizer,
                 freeze_until,
