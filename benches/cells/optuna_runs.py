@@ -14,9 +14,12 @@ import os
 import subprocess
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The runs share the cores; small matrices gain nothing from threads. Workers inherit this before they load a library.
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 import optuna  # noqa: E402
 from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler  # noqa: E402
@@ -59,7 +62,15 @@ class Space:
             self.process.stdin.flush()
 
 
-def run(space: Space, sampler: str, objectives: str, seed: int) -> dict:
+def start(program: Path) -> None:
+    """Prepares a worker, whose runs all ask one program."""
+    global space
+    space = Space(program)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore")
+
+
+def run(sampler: str, objectives: str, seed: int) -> dict:
     several = "," in objectives
     study = optuna.create_study(
         sampler=SAMPLERS[sampler](seed), directions=["maximize", "minimize"] if several else ["maximize"]
@@ -86,23 +97,24 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", default="100:150", help="FROM:TO, the last not included")
     parser.add_argument("--samplers", default=",".join(SAMPLERS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many studies at a time")
     arguments = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore")
     known = set()
     if arguments.out.exists():
         runs = map(json.loads, arguments.out.read_text().splitlines())
         known = {(done["sampler"], done["objectives"], done["seed"]) for done in runs}
-    space = Space(arguments.program)
     first, last = map(int, arguments.seeds.split(":"))
-    for seed in range(first, last):
-        for sampler in arguments.samplers.split(","):
-            for objectives in TRIALS:
-                if (sampler, objectives, seed) in known:
-                    continue
-                result = run(space, sampler, objectives, seed)
-                with arguments.out.open("a") as file:
-                    file.write(json.dumps(result) + "\n")
+    wanted = [
+        (sampler, objectives, seed)
+        for seed in range(first, last)
+        for sampler in arguments.samplers.split(",")
+        for objectives in TRIALS
+        if (sampler, objectives, seed) not in known
+    ]
+    with ProcessPoolExecutor(arguments.jobs, initializer=start, initargs=(arguments.program,)) as workers:
+        for done in as_completed([workers.submit(run, *what) for what in wanted]):
+            with arguments.out.open("a") as file:
+                file.write(json.dumps(done.result()) + "\n")
 
 
 if __name__ == "__main__":

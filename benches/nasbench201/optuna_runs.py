@@ -12,9 +12,12 @@ import math
 import os
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The runs share the cores; small matrices gain nothing from threads. Workers inherit this before they load a library.
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 import optuna  # noqa: E402
 from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler  # noqa: E402
@@ -33,7 +36,15 @@ SAMPLERS = {
 SAME = {("accuracy", "optuna-tpe-multivariate"), ("accuracy,flops", "optuna-tpe-univariate")}
 
 
-def run(table: Table, sampler: str, column: str, objectives: str, seed: int) -> dict:
+def load(path: Path) -> None:
+    """Prepares a worker, whose runs all read one table."""
+    global table
+    table = Table(path)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore")
+
+
+def run(sampler: str, column: str, objectives: str, seed: int) -> dict:
     """One study of as many trials as the yardstick asks for."""
     directions = ["maximize", "minimize"] if "," in objectives else ["maximize"]
     study = optuna.create_study(sampler=SAMPLERS[sampler](seed), directions=directions)
@@ -59,25 +70,26 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", default="100:150", help="FROM:TO, the last not included")
     parser.add_argument("--samplers", default=",".join(SAMPLERS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many studies at a time")
     arguments = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore")
-    table = Table(arguments.table)
     known = set()
     if arguments.out.exists():
         for line in arguments.out.read_text().splitlines():
             done = json.loads(line)
             known.add((done["sampler"], done["column"], done["objectives"], done["seed"]))
     first, last = map(int, arguments.seeds.split(":"))
-    for seed in range(first, last):
-        for sampler in arguments.samplers.split(","):
-            for column in COLUMNS:
-                for objectives in TRIALS:
-                    if (objectives, sampler) in SAME or (sampler, column, objectives, seed) in known:
-                        continue
-                    result = run(table, sampler, column, objectives, seed)
-                    with arguments.out.open("a") as file:
-                        file.write(json.dumps(result) + "\n")
+    wanted = [
+        (sampler, column, objectives, seed)
+        for seed in range(first, last)
+        for sampler in arguments.samplers.split(",")
+        for column in COLUMNS
+        for objectives in TRIALS
+        if (objectives, sampler) not in SAME and (sampler, column, objectives, seed) not in known
+    ]
+    with ProcessPoolExecutor(arguments.jobs, initializer=load, initargs=(arguments.table,)) as workers:
+        for done in as_completed([workers.submit(run, *what) for what in wanted]):
+            with arguments.out.open("a") as file:
+                file.write(json.dumps(done.result()) + "\n")
 
 
 if __name__ == "__main__":

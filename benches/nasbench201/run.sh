@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs nasgen's samplers and Optuna's on the same table with the same seeds, and prints how good they were.
 #   benches/nasbench201/run.sh TABLE.csv.gz OUT_FOLDER [FROM:TO]
-# Cut off, it goes on where it was: Optuna's GPSampler takes most of the time (hours for 50 seeds on one core).
+# Cut off, it goes on where it was: Optuna's GPSampler takes most of the time (two hours of one core for 50 seeds).
 set -eu
 table=$1 out=$2 seeds=${3:-100:150}
 here=$(dirname "$0")
