@@ -29,6 +29,8 @@ pub enum NoCandidate {
     },
     /// The space itself is wrong.
     Invalid(String),
+    /// The search was ended before one was found.
+    Stopped,
 }
 
 impl fmt::Display for NoCandidate {
@@ -39,6 +41,7 @@ impl fmt::Display for NoCandidate {
                 write!(formatter, "none of {attempts} draws may be trained; the nearest one: {reason}")
             }
             Self::Invalid(problem) => write!(formatter, "the space is wrong: {problem}"),
+            Self::Stopped => write!(formatter, "the search was ended"),
         }
     }
 }
@@ -178,6 +181,7 @@ impl<'a> Attempts<'a> {
             }
             Ok(candidate) => return Ok(Came::New(candidate)),
             Err(Rejection::Invalid(problem)) => return Err(NoCandidate::Invalid(problem)),
+            Err(Rejection::Stopped) => return Err(NoCandidate::Stopped),
             Err(Rejection::Impossible(reason)) => (f64::INFINITY, reason),
             Err(Rejection::OverBudget { reason, excess }) => {
                 self.over_budget = true;
@@ -639,23 +643,26 @@ mod tests {
         text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e6
     }
 
-    /// The time that asking takes after many trials, in an optimised build; run with `--ignored --nocapture`.
+    /// The median time that asking takes after many trials; `--nocapture` shows it.
     #[test]
-    #[ignore = "a measurement"]
-    fn asking_after_many_trials() {
+    fn asking_after_ten_thousand_trials_takes_less_than_fifty_milliseconds() {
         for space in [Toy::accuracy(1e9), Toy::with_costs(1e9)] {
             let mut draw = RandomDraw::new(Chance::new(0, "test", 0));
             let trial = |number: u64| space.train(number, &space.candidate(&mut draw).unwrap());
             let trials: Vec<Trial> = (0..10_000).map(trial).collect();
             for kind in samplers() {
                 let sampler = kind.sampler(0, &Map::new()).unwrap();
-                let start = processor_ms();
-                for number in 10_000..10_010 {
-                    sampler.suggest(space.history(&trials), number, &space).unwrap();
-                }
-                let each = (processor_ms() - start) / 10.0;
-                let count = space.objectives.len();
-                writeln!(std::io::stderr(), "{count} objectives, {}: {each:.1} ms", kind.name).unwrap();
+                let mut times: Vec<f64> = (10_000..10_009)
+                    .map(|number| {
+                        let start = processor_ms();
+                        sampler.suggest(space.history(&trials), number, &space).unwrap();
+                        processor_ms() - start
+                    })
+                    .collect();
+                times.sort_by(f64::total_cmp);
+                let (count, median) = (space.objectives.len(), times[4]);
+                writeln!(std::io::stderr(), "{count} objectives, {}: {median:.1} ms", kind.name).unwrap();
+                assert!(median < 50.0, "{count} objectives, {}: {times:?} ms", kind.name);
             }
         }
     }

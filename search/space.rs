@@ -45,6 +45,8 @@ pub enum Rejection {
     },
     /// The space itself is wrong: no other draw helps.
     Invalid(String),
+    /// The user, or the time, ends the search: nothing more is looked at.
+    Stopped,
 }
 
 /// What is searched. Nothing is trained to answer.

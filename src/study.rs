@@ -26,7 +26,7 @@ pub struct NoneFits(String);
 /// `latency` and `latency_ms` are one.
 pub fn measure(study: &Study, trial: &Trial, name: &str) -> Option<f64> {
     let objective = study.objectives.iter().position(|objective| same_measure(&objective.name, name));
-    let value = objective.and_then(|place| trial.values.get(place).copied());
+    let value = objective.and_then(|place| values(study, trial).get(place).copied());
     let named = |(known, value): (&String, &Value)| same_measure(known, name).then(|| value.as_f64()).flatten();
     let attribute = || trial.user.iter().find_map(named);
     let cost = || trial.costs().find(|(cost, _)| same_measure(cost, name)).map(|(_, cost)| cost);
@@ -38,9 +38,32 @@ fn same_measure(one: &str, other: &str) -> bool {
     plain(one) == plain(other)
 }
 
-/// The trials with values, the best of the first objective first; of equal ones the earlier.
+/// The trials with values that keep the study's limits, the best of the first objective first; of equal ones the
+/// earlier.
 pub fn ranking<'a>(study: &Study, trials: &'a [Trial]) -> Vec<&'a Trial> {
-    by_value(trials, &study.objectives)
+    by_value(trials, &study.objectives).into_iter().filter(|trial| fits(study, trial)).collect()
+}
+
+/// Whether a trial costs no more than the search that was begun last allows: limits may have become narrower.
+pub fn fits(study: &Study, trial: &Trial) -> bool {
+    let limits = study.system.get(attributes::LIMITS).and_then(Value::as_object);
+    limits.into_iter().flatten().all(|(name, limit)| match (measure(study, trial, name), limit.as_f64()) {
+        (Some(cost), Some(limit)) => cost <= limit,
+        _ => true,
+    })
+}
+
+/// The values of a trial, of the winner of a last step those that it had there if it has no others: it may have been
+/// set aside before it came to its own.
+pub fn values(study: &Study, trial: &Trial) -> Vec<f64> {
+    if !trial.values.is_empty() {
+        return trial.values.clone();
+    }
+    let finalists = last_step(study).map_or_else(Vec::new, |outcome| outcome.finalists);
+    let Some(again) = finalists.iter().find(|finalist| finalist.number == trial.number) else { return Vec::new() };
+    let cost = |name: &str| trial.costs().find(|(cost, _)| *cost == name).map_or(f64::NAN, |(_, cost)| cost);
+    let others = study.objectives.iter().skip(1).map(|objective| cost(&objective.name));
+    [again.mean()].into_iter().chain(others).collect()
 }
 
 /// What came of the last step of a study, if there was one.
@@ -57,7 +80,7 @@ pub fn best<'a>(study: &Study, trials: &'a [Trial]) -> Option<(&'a Trial, bool)>
         first.is_none_or(|first| outcome.finalists.iter().any(|finalist| finalist.number == first.number))
     };
     let winner = last_step(study).filter(compared).map(|outcome| outcome.winner().number);
-    let winner = winner.and_then(|number| trials.iter().find(|trial| trial.number == number));
+    let winner = winner.and_then(|number| trials.iter().find(|trial| trial.number == number && fits(study, trial)));
     winner.map(|winner| (winner, true)).or_else(|| first.map(|first| (first, false)))
 }
 
@@ -80,7 +103,9 @@ impl Wanted {
     pub fn choose<'a>(&self, study: &Study, trials: &'a [Trial]) -> Result<&'a Trial, NoneFits> {
         let mut left = ranking(study, trials);
         if left.is_empty() {
-            return Err(NoneFits(format!("none of the {} trials of `{}` has a value yet", trials.len(), study.name)));
+            let limits = if study.system.contains_key(attributes::LIMITS) { " and keeps its limits" } else { "" };
+            let (count, name) = (trials.len(), &study.name);
+            return Err(NoneFits(format!("none of the {count} trials of `{name}` has a value yet{limits}")));
         }
         let limits = self.at_most.iter().map(|limit| (limit, true)).chain(self.at_least.iter().map(|l| (l, false)));
         for ((name, limit), above) in limits {
@@ -371,6 +396,44 @@ mod tests {
         assert_eq!(told(&trials), Some((4, false)));
         let front: Vec<u64> = front(&study, &trials).iter().map(|trial| trial.number).collect();
         assert_eq!(front, [4, 1, 2, 0]);
+    }
+
+    #[test]
+    fn what_breaks_narrower_limits_is_not_chosen() {
+        let mut study = study();
+        let mut trials = trials();
+        let numbers = |trials: Vec<&Trial>| trials.iter().map(|trial| trial.number).collect::<Vec<_>>();
+        assert_eq!(numbers(ranking(&study, &trials)), [1, 2, 0]);
+        let params = |trial: &Trial| measure(&study, trial, "params").unwrap();
+        let limit = params(&trials[1]) - 1.0;
+        let keeps: Vec<u64> =
+            [1, 2, 0].into_iter().filter(|number| params(&trials[*number as usize]) <= limit).collect();
+        assert!(!keeps.is_empty() && !keeps.contains(&1), "the best is too large: {keeps:?}");
+        let finalist = json!({"number": 1, "runs": [0], "values": [0.5], "chance": null});
+        let last = json!({"name": "x", "outcome": {"finalists": [finalist], "test": []}});
+        study.system.insert(attributes::FINAL.to_owned(), last);
+        study.system.insert(attributes::LIMITS.to_owned(), json!({"params": limit, "macs": 1e12}));
+        assert_eq!(numbers(ranking(&study, &trials)), keeps);
+        assert_eq!(best(&study, &trials).map(|(trial, won)| (trial.number, won)), Some((keeps[0], false)));
+        assert_eq!(Wanted::default().choose(&study, &trials).unwrap().number, keeps[0]);
+        trials.retain(|trial| !keeps.contains(&trial.number));
+        let error = Wanted::default().choose(&study, &trials).unwrap_err().to_string();
+        assert!(error.contains("keeps its limits"), "{error}");
+    }
+
+    /// It may have been set aside in the search, and trained to the end in the last step alone.
+    #[test]
+    fn a_winner_without_own_values_has_those_of_the_last_step() {
+        let mut study = study();
+        let mut winner = Trial { state: State::Running, paused: true, values: vec![], ..trial(0, [0.0; 4]) };
+        winner.system.insert(Trial::COSTS.to_owned(), json!({"latency": 0.25}));
+        assert!(values(&study, &winner).is_empty());
+        let finalist = json!({"number": 0, "runs": [0, 1], "values": [0.5, 0.75], "chance": null});
+        let last = json!({"name": "x", "outcome": {"finalists": [finalist], "test": []}});
+        study.system.insert(attributes::FINAL.to_owned(), last);
+        assert_eq!(values(&study, &winner), [0.625, 0.25]);
+        assert_eq!(measure(&study, &winner, "accuracy"), Some(0.625));
+        assert_eq!(values(&study, &trial(0, [0.9, 9.0, 0.5, 1.0])), [0.9, 9.0], "what it has itself stands");
     }
 
     #[test]

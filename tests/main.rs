@@ -28,6 +28,8 @@ mod faults;
 mod fine_tuning;
 /// Committed expected outputs.
 mod golden;
+/// What a search ends with.
+mod last_step;
 /// Losses, optimizers and settings.
 mod optimising;
 /// The committed PyTorch fixtures.
@@ -44,6 +46,8 @@ mod reporting;
 mod resume;
 /// What a space gives.
 mod sampling;
+/// What `nasgen search` can be told.
+mod search_flags;
 /// `nasgen search`.
 mod searching;
 /// Where settings come from, and what is said of those that cannot be.
@@ -58,8 +62,13 @@ mod specs;
 mod splitting;
 /// What is said of studies.
 mod studies;
+/// The page of a study.
+mod study_page;
 /// From a spec to a trained network.
 mod training;
+/// Several processes that do one search.
+#[cfg(unix)]
+mod workers;
 /// Blocks that a spec defines.
 mod yaml_blocks;
 

@@ -38,7 +38,7 @@ fn python() -> Option<PathBuf> {
     is_there("tensorboard", found).then_some(python)
 }
 
-fn chromium() -> Option<&'static str> {
+pub(crate) fn chromium() -> Option<&'static str> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let works = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     let found = names.into_iter().find(works);
@@ -181,11 +181,9 @@ fn the_report_escapes_what_comes_from_outside_and_fetches_nothing() {
     assert!(code == 2 && stderr.contains("no config.yaml"), "{stderr}");
 }
 
-#[test]
-fn a_browser_shows_the_report_without_complaint() {
-    let Some(browser) = chromium() else { return };
+/// A browser draws the page, narrow and wide, and finds nothing to complain of.
+pub(crate) fn assert_is_shown(browser: &str, page: &Path) {
     let folder = tempfile::tempdir().unwrap();
-    page_of_hostile_classes(folder.path());
     for width in [400, 1400] {
         let shot = folder.path().join(format!("{width}.png"));
         let output = Command::new(browser)
@@ -199,7 +197,7 @@ fn a_browser_shows_the_report_without_complaint() {
             ])
             .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
             .args([format!("--window-size={width},3000"), format!("--screenshot={}", shot.display())])
-            .arg(format!("file://{}", folder.path().join("run/report.html").display()))
+            .arg(format!("file://{}", page.display()))
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -210,6 +208,14 @@ fn a_browser_shows_the_report_without_complaint() {
         let colours: std::collections::BTreeSet<[u8; 3]> = picture.pixels().map(|pixel| pixel.0).collect();
         assert!(picture.width() == width && colours.len() > 100, "{} colours", colours.len());
     }
+}
+
+#[test]
+fn a_browser_shows_the_report_without_complaint() {
+    let Some(browser) = chromium() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    page_of_hostile_classes(folder.path());
+    assert_is_shown(browser, &folder.path().join("run/report.html"));
     // Nothing is wider than a narrow screen: what is, scrolls by itself.
     let probe = folder.path().join("probe.html");
     let page = fs::read_to_string(folder.path().join("run/report.html")).unwrap();

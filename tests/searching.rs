@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Quick networks: a trial of two epochs takes a fraction of a second.
-const SPACE: &str = "\
+pub(crate) const SPACE: &str = "\
 input_size: [8, 8]
 backbone:
   - [1, Conv, [{int: [8, 32], step: 8, name: width}, 3, 2, null, 1, {choice: [ReLU, SiLU]}]]
@@ -26,19 +26,19 @@ train: {lr: {float: [1e-3, 1e-1], log: true}}
 ";
 const QUICK: &str = "--epochs 2 --subset 300 --batch 100 --sampler random --pruner none";
 
-fn folder_with_space() -> tempfile::TempDir {
+pub(crate) fn folder_with_space() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("space.yml"), SPACE).unwrap();
     folder
 }
 
-fn search(folder: &Path, arguments: &str) -> (i32, Value, String) {
+pub(crate) fn search(folder: &Path, arguments: &str) -> (i32, Value, String) {
     let (code, stdout, stderr) = nasgen(folder, &format!("search {arguments} --json"));
     let json = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout} {stderr}"));
     (code, json, stderr)
 }
 
-fn trials(folder: &Path, study: &str) -> Vec<Trial> {
+pub(crate) fn trials(folder: &Path, study: &str) -> Vec<Trial> {
     let mut storage = connect(&folder.join(format!("studies/{study}.db")).display().to_string()).unwrap();
     // A search that has just begun may have made the file and not yet the study.
     let Some((id, _)) = storage.study(study).unwrap() else { return Vec::new() };
@@ -46,10 +46,10 @@ fn trials(folder: &Path, study: &str) -> Vec<Trial> {
 }
 
 /// Number, state, values, reports, draws.
-type Told = (u64, State, Vec<f64>, Vec<(u64, f64)>, String);
+pub(crate) type Told = (u64, State, Vec<f64>, Vec<(u64, f64)>, String);
 
 /// What a trial is, without what depends on time.
-fn told(trials: &[Trial]) -> Vec<Told> {
+pub(crate) fn told(trials: &[Trial]) -> Vec<Told> {
     let draws = |trial: &Trial| {
         trial.params.iter().map(|param| format!("{}={}", param.name, param.value)).collect::<Vec<_>>().join(" ")
     };
@@ -107,6 +107,44 @@ fn a_search_ends_with_the_best_spec_and_what_to_do_next() {
     // Weights of the best five at most; every spec stays.
     for trial in trials(folder.path(), "space") {
         assert!(folder.path().join(format!("studies/space/trials/{:05}/model.yaml", trial.number)).is_file());
+    }
+}
+
+/// The README's command for images of one's own: the default space, nothing but a folder and a budget named.
+#[test]
+fn a_folder_of_images_is_searched_with_the_default_space() {
+    let folder = crate::splitting::folder();
+    let arguments =
+        "--data photos --max-params 100k --trials 2 --epochs 1 --batch 8 --subset 50% --finalists 1 --final-seeds 1";
+    let (code, stdout, stderr) = nasgen(folder.path(), &format!("search {arguments}"));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("their last layer is replaced by one for the 2 classes"), "{stderr}");
+    assert!(stdout.contains("next:   nasgen train studies/cells/best.yml --data "), "{stdout}");
+    assert!(stdout.contains("the data has no test images"), "{stdout}");
+    let best = "studies/cells/best.yml";
+    let (code, shown, stderr) = nasgen(folder.path(), &format!("show {best} --json"));
+    assert_eq!(code, 0, "{stderr}");
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert!(shown["params"].as_u64().unwrap() <= 100_000, "{shown}");
+    let (code, _, stderr) = nasgen(folder.path(), &format!("train {best} --data photos --epochs 1 --batch 8"));
+    assert_eq!(code, 0, "what comes next works: {stderr}");
+}
+
+/// Scripts that start a search elsewhere use flags that there are.
+#[test]
+fn files_for_clusters_give_flags_that_there_are() {
+    let (_, help, _) = nasgen(Path::new("."), "search --help");
+    for file in ["kubernetes.yaml", "slurm.sh", "docker-compose/compose.yaml"] {
+        let text = fs::read_to_string(crate::repository("deploy").join(file)).unwrap();
+        let (_, search) = text.split_once("search").unwrap();
+        let (_, arguments) = search.split_once("--storage").unwrap_or_else(|| panic!("{file} names no storage"));
+        let arguments = arguments.split("\n\n").next().unwrap();
+        let flags = arguments.split_whitespace().filter_map(|word| word.strip_prefix("--"));
+        let flags: Vec<&str> = flags.filter_map(|flag| flag.split('=').next()).collect();
+        assert!(flags.contains(&"study") && flags.contains(&"trials"), "{file}: {flags:?}");
+        for flag in flags {
+            assert!(help.contains(&format!("--{flag} <")), "{file}: --{flag}");
+        }
     }
 }
 
@@ -255,7 +293,7 @@ backbone:
     assert_eq!(code, 0, "a space that is used up is no failure: {stderr}");
     assert_eq!(result["ended"], "exhausted");
     let (_, stdout, _) = nasgen(folder.path(), &format!("search {arguments}"));
-    assert!(stdout.contains("there is nothing more") && !stdout.contains("more of them go on"), "{stdout}");
+    assert!(stdout.contains("there is nothing more") && !stdout.contains("with more of them"), "{stdout}");
     assert_eq!(
         result["trials"],
         serde_json::json!({"complete": 2, "pruned": 0, "failed": 0, "reused": 1, "paused": 0})
@@ -278,6 +316,11 @@ fn wrong_command_lines_say_what_is_wanted() {
         ("space.yml --pruner asha:eta=0", 2, "--pruner"),
         ("space.yml --lr 0.1", 2, "`lr` is drawn from the space"),
         ("space.yml --metric loss", 2, "the first --objective decides"),
+        ("space.yml --until accuracy=1.5", 2, "accuracy lies between 0 and 1"),
+        ("values.yml --evaluator true --max-params 3", 2, "--max-params is about networks"),
+        ("values.yml --evaluator true --enqueue space.yml", 2, "--enqueue is about networks"),
+        ("values.yml --evaluator true --finalists 2", 2, "--finalists"),
+        ("values.yml --evaluator true --keep best:2", 2, "--keep"),
         ("space.yml --until params=3", 2, "--until: wanted accuracy=NUMBER"),
         ("values.yml", 2, "--evaluator COMMAND"),
         ("space.yml --max-params 10 --epochs 1 --trials 2", 5, "may be trained"),
@@ -343,13 +386,14 @@ fn a_search_that_time_ends_weighs_costs_and_has_a_last_step() {
     assert!(result["trials"]["paused"].as_u64() > Some(0), "{result}");
 }
 
-fn start(folder: &Path, arguments: &str) -> Child {
+pub(crate) fn start(folder: &Path, arguments: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nasgen"));
     command.arg("search").args(arguments.split_whitespace()).current_dir(folder);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    let said = fs::OpenOptions::new().create(true).append(true).open(folder.join("workers.log")).unwrap();
+    command.stdout(Stdio::null()).stderr(said).spawn().unwrap()
 }
 
-fn wait_for(what: &str, seconds: f64, mut is: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, seconds: f64, mut is: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is() {
         assert!(began.elapsed().as_secs_f64() < seconds, "waited {seconds} s for {what}");
@@ -385,59 +429,20 @@ fn a_search_that_is_stopped_goes_on_with_the_same_command() {
     assert_eq!(told(&trials(folder.path(), "stopped")), told(&trials(folder.path(), "whole")));
 }
 
-/// Four workers in four processes, each killed at random moments and started again: every trial is there, is
-/// counted once and has the value that it would have had.
 #[cfg(unix)]
-#[test]
-fn killed_workers_lose_nothing_and_trials_go_on_from_their_checkpoints() {
-    let folder = folder_with_space();
-    let arguments = "space.yml --epochs 12 --subset 400 --sampler random --pruner none --trials 8 --jobs 1 --finalists 0 --lease 1s";
-    let (code, _, stderr) = search(folder.path(), &format!("{arguments} --study whole"));
-    assert_eq!(code, 0, "{stderr}");
-    let killed = format!("{arguments} --study killed");
-    let mut workers: Vec<Child> = (0..4).map(|_| start(folder.path(), &killed)).collect();
-    let chance = nasgen_modules::randomness::Stream::new(3, "kills");
-    let began = Instant::now();
-    for kill in 0..8 {
-        sleep(Duration::from_millis(200 + (600.0 * chance.uniform(kill)) as u64));
-        let victim = (kill % 4) as usize;
-        // It may have found its work done.
-        let _ = workers[victim].kill();
-        workers[victim].wait().unwrap();
-        workers[victim] = start(folder.path(), &killed);
-        assert!(began.elapsed().as_secs() < 120);
-    }
-    for worker in &mut workers {
-        assert!(worker.wait().unwrap().success());
-    }
-    let (code, result, stderr) = search(folder.path(), &killed);
-    assert_eq!(code, 0, "{stderr}");
-    assert_eq!(
-        result["trials"],
-        serde_json::json!({"complete": 8, "pruned": 0, "failed": 0, "reused": 0, "paused": 0})
-    );
-    let (mut whole, mut ended) = (told(&trials(folder.path(), "whole")), told(&trials(folder.path(), "killed")));
-    assert_eq!(ended.iter().map(|trial| trial.0).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
-    // Trial n is drawn from (seed, n): the same network, whoever trained it and however often it was killed.
-    whole.sort_by_key(|trial| trial.0);
-    ended.sort_by_key(|trial| trial.0);
-    assert_eq!(ended, whole);
-}
-
-#[cfg(unix)]
-mod mishaps {
+pub(crate) mod mishaps {
     use super::*;
 
     const VALUES: &str = "params: {x: {float: [0, 1]}, kind: {choice: [a, b]}}\n";
 
-    fn folder_with(script: &str) -> tempfile::TempDir {
+    pub(crate) fn folder_with(script: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("values.yml"), VALUES).unwrap();
         fs::write(folder.path().join("train.sh"), script).unwrap();
         folder
     }
 
-    fn evaluate(folder: &Path, more: &str) -> (i32, Value, String) {
+    pub(crate) fn evaluate(folder: &Path, more: &str) -> (i32, Value, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nasgen"));
         command.args(["search", "values.yml", "--evaluator", "sh train.sh", "--json", "--sampler", "random"]);
         let output = command.args(more.split_whitespace()).current_dir(folder).output().unwrap();

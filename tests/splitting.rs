@@ -16,7 +16,7 @@ backbone:
 ";
 
 /// A folder with a spec and 40 dark and 20 bright images.
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("cfg.yml"), SPEC).unwrap();
     for (class, count, brightness) in [("dark", 40u8, 20), ("light", 20, 140)] {

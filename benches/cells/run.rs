@@ -4,7 +4,7 @@
 //! `cells_yardstick OUT FROM:TO SAMPLER…` runs nasgen's samplers with these seeds; a sampler is NAME or
 //! NAME={"setting": value}. `cells_yardstick serve` lets another program draw: for each draw it writes
 //! `{"ask": NAME, "values": [...]}` and reads the value, then it writes `{"accuracy": x, "params": n}` or
-//! `{"rejected": reason}` and begins anew.
+//! `{"rejected": reason}` and begins anew. `cells_yardstick asking` measures how long suggestions take.
 
 mod score;
 
@@ -12,9 +12,10 @@ use nasgen::{
     space::{Attempt, Cost, DEFAULT, Sampler as Specs, Space},
     spec::SourceText,
 };
-use nasgen_modules::{Blocks, Distribution, Draw, Error};
+use nasgen_modules::{Blocks, Distribution, Draw, Error, chance::Chance};
 use nasgen_search::{
-    Candidate, Direction, History, Objective, Param, Rejection, SearchSpace, State, Trial, sampler, weighted_index,
+    Candidate, Direction, History, Objective, Param, RandomDraw, Rejection, SearchSpace, State, Trial, sampler,
+    samplers, weighted_index,
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -83,8 +84,9 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [serve] if serve == "serve" => serve_draws(&Cells { space, with_costs: false }),
+        [asking] if asking == "asking" => time_asking(Cells { space, with_costs: false }),
         [out, seeds, samplers @ ..] => run(space, out, seeds, samplers),
-        _ => Err("wanted OUT FROM:TO SAMPLER…, or serve".into()),
+        _ => Err("wanted OUT FROM:TO SAMPLER…, serve or asking".into()),
     }
 }
 
@@ -111,11 +113,15 @@ fn run(space: Space, out: &str, seeds: &str, samplers: &[String]) -> Result<(), 
     Ok(())
 }
 
-/// Accuracy and parameters of each network that the sampler took.
-fn study(cells: &Cells, sampler: &dyn nasgen_search::Sampler, trials: u64) -> Result<Vec<[f64; 2]>, Box<dyn StdError>> {
+fn objectives(with_costs: bool) -> Vec<Objective> {
     let accuracy = Objective { name: "accuracy".into(), direction: Direction::Maximize, known: false };
     let params = Objective { name: "params".into(), direction: Direction::Minimize, known: true };
-    let objectives = if cells.with_costs { vec![accuracy, params] } else { vec![accuracy] };
+    if with_costs { vec![accuracy, params] } else { vec![accuracy] }
+}
+
+/// Accuracy and parameters of each network that the sampler took.
+fn study(cells: &Cells, sampler: &dyn nasgen_search::Sampler, trials: u64) -> Result<Vec<[f64; 2]>, Box<dyn StdError>> {
+    let objectives = objectives(cells.with_costs);
     let mut history: Vec<Trial> = Vec::new();
     let mut reached = Vec::new();
     for number in 0..trials {
@@ -123,20 +129,60 @@ fn study(cells: &Cells, sampler: &dyn nasgen_search::Sampler, trials: u64) -> Re
         let candidate = sampler.suggest(known, number, cells)?;
         let accuracy = accuracy_of(&candidate);
         reached.push([accuracy, candidate.costs[0].1]);
-        history.push(Trial {
-            number,
-            state: State::Complete,
-            paused: false,
-            values: [accuracy].into_iter().chain(candidate.known.iter().copied().flatten()).collect(),
-            system: candidate.attributes(),
-            params: candidate.params,
-            reports: Vec::new(),
-            user: Default::default(),
-            started: None,
-            finished: None,
-        });
+        history.push(trial(number, candidate, accuracy));
     }
     Ok(reached)
+}
+
+fn trial(number: u64, candidate: Candidate, accuracy: f64) -> Trial {
+    Trial {
+        number,
+        state: State::Complete,
+        paused: false,
+        values: [accuracy].into_iter().chain(candidate.known.iter().copied().flatten()).collect(),
+        system: candidate.attributes(),
+        params: candidate.params,
+        reports: Vec::new(),
+        user: Default::default(),
+        started: None,
+        finished: None,
+    }
+}
+
+/// Prints how long every sampler takes for a suggestion after 10 000 trials: the median of nine, in milliseconds.
+fn time_asking(mut cells: Cells) -> Result<(), Box<dyn StdError>> {
+    for with_costs in [false, true] {
+        cells.with_costs = with_costs;
+        let objectives = objectives(with_costs);
+        let mut trials: Vec<Trial> = Vec::new();
+        for draw in 0.. {
+            if let Ok(candidate) = cells.candidate(&mut RandomDraw::new(Chance::new(0, "asking", draw))) {
+                let accuracy = accuracy_of(&candidate);
+                trials.push(trial(trials.len() as u64, candidate, accuracy));
+            }
+            if trials.len() == 10_000 {
+                break;
+            }
+        }
+        let known = History { study: "cells", objectives: &objectives, trials: &trials };
+        for kind in samplers() {
+            let sampler = kind.sampler(0, &Map::new())?;
+            let mut times = Vec::new();
+            for number in 10_000..10_009 {
+                let start = Instant::now();
+                if let Err(problem) = sampler.suggest(known, number, &cells) {
+                    writeln!(io::stdout(), "{}: {problem:?}", kind.name)?;
+                    break;
+                }
+                times.push(start.elapsed().as_secs_f64() * 1000.0);
+            }
+            times.sort_by(f64::total_cmp);
+            if let Some(median) = times.get(times.len() / 2) {
+                writeln!(io::stdout(), "{} objectives, {}: {median:.1} ms", objectives.len(), kind.name)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Asks another program for draws.
@@ -170,7 +216,7 @@ fn serve_draws(cells: &Cells) -> Result<(), Box<dyn StdError>> {
             Err(Rejection::Impossible(reason)) => json!({ "rejected": reason }),
             Err(Rejection::OverBudget { reason, .. }) => json!({ "rejected": reason }),
             // The other program has ended.
-            Err(Rejection::Invalid(_)) => return Ok(()),
+            Err(Rejection::Invalid(_) | Rejection::Stopped) => return Ok(()),
         };
         writeln!(io::stdout(), "{answer}")?;
     }

@@ -61,10 +61,11 @@ pub(super) struct Arguments {
     /// Shape that the images are brought to, such as 3x64x64 (default: the space's input_size, else 3x32x32).
     #[arg(long, value_name = "CxHxW", value_parser = parse_input, help_heading = "Images")]
     input: Option<[usize; 3]>,
-    /// Trials learn from a part of the training images, of each class the same: 20% or 3000.
+    /// Trials, and the last step, learn from a part of the training images, of each class the same: 20% or 3000.
     #[arg(long, value_name = "SHARE|N", help_heading = "Images")]
     subset: Option<String>,
-    /// Measure each trial K times, on another part of the images each; the winner then learns from all of them.
+    /// Measure each trial K times, on another part of the images each; the winner then learns from all of them,
+    /// whatever --subset says.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=100), help_heading = "Images")]
     kfold: Option<u32>,
     /// Which image is for what, as the split.csv of a run says.
@@ -125,7 +126,7 @@ pub(super) struct Arguments {
     /// Your own training code: a command that is started once for each job, reads trials and answers with
     /// values, a line of JSON each (README, "Your own training code").
     #[arg(long, value_name = "COMMAND", help_heading = "Your own training code",
-        conflicts_with_all = ["data", "fit", "subset", "kfold", "split"])]
+        conflicts_with_all = ["data", "fit", "subset", "kfold", "split", "finalists", "final_seeds", "final_epochs", "keep", "max_disk"])]
     evaluator: Option<String>,
     /// How long it may say nothing before its trial fails.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "1h", requires = "evaluator", help_heading = "Your own training code")]

@@ -179,7 +179,8 @@ impl Which {
     fn none_in(&self, url: &str, storage: &mut dyn Storage) -> Result<Failure, Failure> {
         let Some(name) = &self.study else { return Ok(Failure::usage(format!("there is no study in {url}"))) };
         let known = storage.studies().map_err(failed)?.join(", ");
-        Ok(Failure::usage(format!("there is no study `{name}` in {url}; there are: {known}")))
+        let known = if known.is_empty() { "there is none".to_owned() } else { format!("there are: {known}") };
+        Ok(Failure::usage(format!("there is no study `{name}` in {url}; {known}")))
     }
 }
 
@@ -307,8 +308,8 @@ fn best(arguments: &Best, output: &Output) -> Result<(), Failure> {
     output.result(
         || best_text(&study, &url, &trials, trial, config, arguments.out.as_deref()),
         || {
-            let values = study.objectives.iter().zip(&trial.values);
-            let values = values.map(|(objective, value)| (objective.name.clone(), study::number(*value)));
+            let values = study.objectives.iter().zip(study::values(&study, trial));
+            let values = values.map(|(objective, value)| (objective.name.clone(), study::number(value)));
             json!({
                 "study": study.name,
                 "trial": trial.number,

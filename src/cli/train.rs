@@ -17,7 +17,7 @@ mod summary;
 
 pub(super) use build::identity as build_identity;
 pub(super) use executors::{ExecutorName, executor, executor_failure, note_reference};
-pub(super) use images::{check_batch, partition, sides, subset};
+pub(super) use images::{check_batch, checked, first_fold, partition, sides, subset};
 pub(super) use memory::check as check_memory;
 pub(super) use settings::{SettingFlags, value as setting};
 pub(super) use summary::quoted;

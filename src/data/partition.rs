@@ -46,7 +46,10 @@ impl Partition {
     pub fn by(file: &SplitFile, data: Dataset, same_pixels: bool) -> Result<Self, DataError> {
         let (name, classes, all) = whole(data);
         let positions = file.positions(&all, &classes, same_pixels)?;
-        let left_out = all.len() - positions.iter().map(Vec::len).sum::<usize>();
+        // An image may be for two things: after a cross-validation all are learnt from, and some measured on.
+        let mut is_used = vec![false; all.len()];
+        positions.iter().flatten().for_each(|place| is_used[*place] = true);
+        let left_out = is_used.iter().filter(|used| !**used).count();
         let [train, validation, test] = positions.map(|indices| all.subset(&indices));
         Ok(Self { name, classes, train, validation, test: (!test.is_empty()).then_some(test), left_out })
     }

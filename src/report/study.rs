@@ -4,7 +4,7 @@ use super::network::plain_table;
 use crate::{
     numbers::{grouped, short, three_digits},
     search::attributes,
-    study::{best, front, last_step, measure, param_names, ranking, state_name},
+    study::{best, front, last_step, measure, param_names, ranking, state_name, values},
 };
 use nasgen_search::{Direction, Trial};
 use nasgen_storage::Study;
@@ -38,10 +38,10 @@ pub fn studies_text(studies: &[(String, Study, Vec<Trial>)]) -> String {
 }
 
 fn values_text(study: &Study, trial: &Trial) -> String {
-    let pair = |(objective, value): (&nasgen_search::Objective, &f64)| {
-        format!("{} {}", objective.name, value_text(&objective.name, *value))
+    let pair = |(objective, value): (&nasgen_search::Objective, f64)| {
+        format!("{} {}", objective.name, value_text(&objective.name, value))
     };
-    study.objectives.iter().zip(&trial.values).map(pair).collect::<Vec<_>>().join(", ")
+    study.objectives.iter().zip(values(study, trial)).map(pair).collect::<Vec<_>>().join(", ")
 }
 
 fn value_text(name: &str, value: f64) -> String {

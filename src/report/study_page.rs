@@ -140,8 +140,8 @@ impl<'a> StudyPage<'a> {
     }
 
     fn line(&self, trial: &Trial) -> String {
-        let values = self.objectives().iter().zip(&trial.values);
-        let values = values.map(|(one, value)| format!("{} {}", one.name, shown(&one.name, *value)));
+        let values = self.objectives().iter().zip(study::values(self.study, trial));
+        let values = values.map(|(one, value)| format!("{} {}", one.name, shown(&one.name, value)));
         let costs = trial.costs().filter(|(name, _)| self.objectives().iter().all(|one| one.name != *name));
         let costs = costs.map(|(name, cost)| format!("{name} {}", shown(name, cost)));
         format!("trial {}, {}", trial.number, values.chain(costs).collect::<Vec<_>>().join(", "))
@@ -475,7 +475,65 @@ fn is_log(distribution: &Distribution) -> bool {
 mod tests {
     use super::*;
     use crate::search::Finalist;
-    use nasgen_search::{Attributes, Direction};
+    use nasgen_search::{Attributes, Direction, Param, importances};
+    use serde_json::json;
+    use std::time::Instant;
+
+    /// A study of twelve draws, two objectives and ten reports per trial, as a search writes them.
+    fn large(count: u64) -> (Study, Vec<Trial>) {
+        let objective = |name: &str, direction| Objective { name: name.into(), direction, known: name == "params" };
+        let objectives = vec![objective("accuracy", Direction::Maximize), objective("params", Direction::Minimize)];
+        let study = Study { name: "large".into(), objectives, user: Attributes::new(), system: Attributes::new() };
+        let trial = |number: u64| {
+            // Something that looks random, and a front that grows.
+            let value = |index: u64| (number * 7919 + index * 104_729) % 101;
+            let params = (0..12).map(|index| Param {
+                name: format!("s{index}.width"),
+                distribution: Distribution::Int { low: 0, high: 100, step: 1, log: false },
+                value: json!(value(index)),
+            });
+            let accuracy = 0.5 + (value(1) as f64 + (number as f64).sqrt()) / 500.0;
+            let curve = (1..=10).map(|step| (step, accuracy * (1.0 - 1.0 / (step + 1) as f64)));
+            let size = 1000 + value(2) * 100 + number % 97;
+            let config = format!("# trial {number}\nbackbone:\n{}", "  - [1, Conv, [16, 3, 1]]\n".repeat(30));
+            Trial {
+                number,
+                state: State::Complete,
+                paused: false,
+                params: params.collect(),
+                values: vec![accuracy, size as f64],
+                reports: curve.collect(),
+                user: [("config".to_owned(), json!(config)), ("params".to_owned(), json!(size))].into(),
+                system: [(attributes::WORKER.to_owned(), json!(format!("worker {}", number % 4)))].into(),
+                started: Some(number as i64 * 1_000_000),
+                finished: Some(number as i64 * 1_000_000 + 3_500_000),
+            }
+        };
+        (study, (0..count).map(trial).collect())
+    }
+
+    /// No part of the page takes time that grows with more than the trials; a browser takes it in one go.
+    #[test]
+    fn a_page_of_ten_thousand_trials_is_quick_and_has_them_all() {
+        let page = |(study, trials): &(Study, Vec<Trial>)| {
+            let began = Instant::now();
+            let history = History { study: &study.name, objectives: &study.objectives, trials };
+            let importance = importances(history);
+            let tally = Tally::default();
+            let page = StudyPage { study, trials, outcome: None, tally: &tally, importance: &importance }.html();
+            (page, began.elapsed().as_secs_f64())
+        };
+        let (all, few) = (large(10_000), large(1000));
+        // What else the machine does slows one of a few, and not all.
+        let least = |study| (0..3).map(|_| page(study).1).fold(f64::INFINITY, f64::min);
+        let (seconds, before) = (least(&all), least(&few));
+        assert!(seconds < 5.0 && seconds < 20.0 * before, "{seconds} s, of a tenth {before} s");
+        let (text, _) = page(&all);
+        assert_eq!(text.matches("<details").count(), 10_000);
+        // Charts show a choice: beside the specs there is little.
+        let specs: usize = all.1.iter().map(|trial| attributes::config(trial).map_or(0, str::len)).sum();
+        assert!(text.len() < 2 * specs, "{} bytes, of these {specs} specs", text.len());
+    }
 
     #[test]
     fn one_seed_says_nothing_about_differences() {

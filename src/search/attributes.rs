@@ -42,6 +42,8 @@ pub const ABOUT: &str = "nasgen:about";
 pub const FINAL: &str = "nasgen:final";
 /// System, of a study: the study whose best trials it trains again. It is one's own business, and no user's study.
 pub const LAST_STEP_OF: &str = "nasgen:last_step_of";
+/// System attribute of a study: what its networks might cost at most when it was searched last, by name.
+pub const LIMITS: &str = "nasgen:limits";
 
 /// System: how many workers died of the trial since its last report, and which that was.
 pub const DEATHS: &str = "nasgen:deaths";

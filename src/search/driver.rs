@@ -285,6 +285,7 @@ impl Driver<'_> {
         let (suggested, number) = self.suggestion_ahead(storage)?;
         let (suggested, at_most, end) = match suggested {
             Ok(suggested) => (Some(suggested), self.at_most, End::Trials),
+            Err(End::Stopped) => return Ok(Task::End),
             Err(end) => (None, Some(number), end),
         };
         match storage.begin(self.study, worker, self.lease, at_most)? {
@@ -434,6 +435,8 @@ impl Driver<'_> {
         Ok(match proposal {
             Ok(proposal) => Task::Train(held, Box::new(trial), Box::new(proposal), true),
             Err(Rejection::Impossible(reason) | Rejection::Invalid(reason)) => Task::Reject(held, reason),
+            // Only what samplers look for is stopped; a trial that was begun waits for the next worker.
+            Err(Rejection::Stopped) => Task::End,
             Err(Rejection::OverBudget { reason, .. }) => Task::Reject(held, format!("over the budget: {reason}")),
         })
     }
@@ -460,6 +463,7 @@ impl Driver<'_> {
         let end = match self.proposals.next(self.history(trials), number) {
             Ok(proposal) => return Ok(Ok((proposal, view(trials)))),
             Err(NoCandidate::Invalid(message)) => return Err(SearchError::InvalidSpace(message)),
+            Err(NoCandidate::Stopped) => return Ok(Err(End::Stopped)),
             Err(NoCandidate::Exhausted) => End::Exhausted,
             Err(NoCandidate::Infeasible { attempts, reason }) => End::Infeasible { attempts, reason },
         };

@@ -75,7 +75,13 @@ pub fn parse_until(text: &str, objectives: &[Objective]) -> Result<f64, String> 
     let wanted = || format!("wanted {first}=NUMBER, as in {first}=0.8, got `{text}`");
     let (name, value) = text.split_once('=').ok_or_else(wanted)?;
     let value = value.trim().parse::<f64>().ok().filter(|value| value.is_finite());
-    value.filter(|_| name.trim() == first).ok_or_else(wanted)
+    let value = value.filter(|_| name.trim() == first).ok_or_else(wanted)?;
+    match first.as_str() {
+        "accuracy" | "macro_f1" if !(0.0..=1.0).contains(&value) => {
+            Err(format!("{first} lies between 0 and 1, got {value}"))
+        }
+        _ => Ok(value),
+    }
 }
 
 #[cfg(test)]

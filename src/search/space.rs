@@ -49,6 +49,8 @@ pub struct ModelSpace<'a> {
     pub settings: &'a EffectiveSettings<'a>,
     /// How latency is measured.
     pub latency: &'a MeasureLatency<'a>,
+    /// Whether samplers should look at nothing more: where hardly anything fits they look for long.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
     /// Latencies by network: each is measured once.
     measured: Mutex<BTreeMap<String, f64>>,
     /// What became of draws.
@@ -113,6 +115,7 @@ impl<'a> ModelSpace<'a> {
             context: String::new(),
             settings,
             latency,
+            stop: &|| false,
             measured: Mutex::default(),
             tally: Mutex::default(),
         }
@@ -286,6 +289,9 @@ impl<'a> ModelSpace<'a> {
 
 impl SearchSpace for ModelSpace<'_> {
     fn candidate(&self, draw: &mut dyn Draw) -> Result<Candidate, Rejection> {
+        if (self.stop)() {
+            return Err(Rejection::Stopped);
+        }
         let candidate = self.propose(draw).map(|proposal| proposal.candidate);
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = match &candidate {
@@ -293,7 +299,7 @@ impl SearchSpace for ModelSpace<'_> {
                 tally.fit += 1;
                 return candidate;
             }
-            Err(Rejection::Impossible(_) | Rejection::Invalid(_)) => "impossible",
+            Err(Rejection::Impossible(_) | Rejection::Invalid(_) | Rejection::Stopped) => "impossible",
             // The reason names the cost.
             Err(Rejection::OverBudget { reason, .. }) => {
                 let named = |cost: &&&str| reason.contains(**cost);

@@ -45,6 +45,17 @@ fn milliseconds_each(times: u32, mut what: impl FnMut()) -> f64 {
     begun.elapsed().as_secs_f64() * 1000.0 / f64::from(times)
 }
 
+/// The least of a few measurements: what else the machine does slows some of them.
+#[test]
+fn a_trial_costs_less_than_five_milliseconds_in_a_file() {
+    let database = databases::sqlite().unwrap();
+    let mut storage = database.connect();
+    let (id, _) = storage.open(&study()).unwrap();
+    let measured = (0..5).map(|_| milliseconds_each(30, || whole_trial(&mut *storage, id)));
+    let least = measured.fold(f64::INFINITY, f64::min);
+    assert!(least < 5.0, "{least} ms");
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn cost_of_a_trial() {
@@ -53,7 +64,6 @@ fn cost_of_a_trial() {
         let (id, _) = storage.open(&study()).unwrap();
         let each = milliseconds_each(300, || whole_trial(&mut *storage, id));
         println!("{name}: {each:.2} ms for a trial of 12 params and 10 reports");
-        assert!(name != "SQLite" || each < 5.0, "{each}");
     }
     if let Some(seconds) = optuna::cost(10) {
         println!("Optuna on SQLite: {:.2} ms", seconds * 100.0);

@@ -267,11 +267,20 @@ fn a_postgres_that_is_restarted_is_waited_for() {
     let database = Server::database(&server);
     let search = Search::new(&database.url);
     let mut workers: Vec<Child> = (0..WORKERS).map(|_| search.start("faults::worker")).collect();
+    let finished = || {
+        let mut storage = database.connect();
+        let (id, _) = storage.study("faults").unwrap().unwrap();
+        storage.trials(id).unwrap().iter().filter(|trial| trial.state.is_finished()).count()
+    };
     for mode in ["fast", "immediate", "fast", "immediate"] {
         thread::sleep(Duration::from_millis(1500));
         server.restart(mode);
+        let (before, began) = (finished(), Instant::now());
+        while finished() <= before + WORKERS {
+            assert!(began.elapsed().as_secs() < 60, "the workers do not go on: {before} trials");
+            thread::sleep(Duration::from_millis(50));
+        }
     }
-    thread::sleep(Duration::from_millis(1500));
     search.stop();
     for worker in &mut workers {
         assert!(worker.wait().unwrap().success(), "a worker gave up");

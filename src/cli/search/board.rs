@@ -326,4 +326,39 @@ mod tests {
         let both = board.training_seconds(3).unwrap();
         assert!(both >= 0.4 && both < farthest, "{both}: the mean of 0.2 s and that");
     }
+
+    #[test]
+    fn the_board_ranks_what_ended_above_what_runs() {
+        let objective = |name: &str, direction, known| Objective { name: name.into(), direction, known };
+        let objectives =
+            [objective("accuracy", Direction::Maximize, false), objective("params", Direction::Minimize, true)];
+        let board = Board::new(&objectives, "search", Some(10), &by_number);
+        let costs = vec![("params".to_owned(), 1200.0), ("macs".to_owned(), 3_000_000.0)];
+        let candidate = Candidate { params: vec![], known: vec![None, Some(1200.0)], identity: String::new(), costs };
+        let proposal = Proposal { candidate, config: String::new(), model: None };
+        let began = |number| board.see(&Event::Began { number, proposal: &proposal, after: None });
+        let ended = |number, state, value: Option<f64>, reused| {
+            let values: Vec<f64> = value.into_iter().flat_map(|value| [value, 1200.0]).collect();
+            board.see(&Event::Ended { number, state, values: &values, reused, reason: Some("why") });
+        };
+        (0..6).for_each(began);
+        ended(0, State::Complete, Some(0.625), None);
+        ended(1, State::Complete, Some(0.875), None);
+        ended(2, State::Fail, None, None);
+        ended(3, State::Complete, Some(0.875), Some(1));
+        board.see(&Event::Reported { number: 4, step: 3, value: 0.5 });
+        board.see(&Event::Reported { number: 5, step: 2, value: 0.25 });
+        board.see(&Event::Paused { number: 5, interrupted: false });
+        let text = board.text(&board.state());
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("search  0:0") && lines[0].ends_with("2 complete, 1 failed, 1 reused"), "{text}");
+        assert_eq!(
+            lines[1..],
+            [
+                "  1  trial     1  accuracy 0.8750  1,200 params  3.00 M MACs",
+                "  2  trial     0  accuracy 0.6250  1,200 params  3.00 M MACs",
+                "  …  trial     4  3/10  accuracy 0.5000  1,200 params  3.00 M MACs",
+            ]
+        );
+    }
 }

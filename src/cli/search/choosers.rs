@@ -44,6 +44,11 @@ pub(super) fn pruner(arguments: &Arguments, steps: Option<usize>) -> Result<Chos
     if let Some(steps) = steps.filter(|_| asks) {
         given.entry(MAX_RESOURCE).or_insert_with(|| json!(steps));
     }
+    // What an evaluator scores cannot be taken up again: a beaten trial ends, and the first at a rung is not beaten.
+    let promotes = pruners().iter().any(|kind| kind.name == name && (kind.defaults)().contains_key(PROMOTION));
+    if promotes && arguments.evaluator.is_some() {
+        given.entry(PROMOTION).or_insert_with(|| json!(false));
+    }
     let by = nasgen_search::pruner(name, &given).map_err(|error| wrong(error.to_string()))?;
     // The steps stand in the study as the epochs of its trials.
     Ok(Chosen { by, text: text.to_owned() })
@@ -51,6 +56,8 @@ pub(super) fn pruner(arguments: &Arguments, steps: Option<usize>) -> Result<Chos
 
 /// The setting of samplers that weighs gains against costs.
 const COST_EXPONENT: &str = "cost_exponent";
+/// The setting of pruners that says whether what is beaten may go on later.
+const PROMOTION: &str = "promotion";
 /// The setting of pruners that says how long a whole training is.
 const MAX_RESOURCE: &str = "max_resource";
 

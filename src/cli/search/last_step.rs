@@ -18,11 +18,14 @@ use crate::{
         Assignment, Audience, Ending, Extent, Fault, Keep, Order, Outcome, Proposal, Proposals, Retraining, Sampled,
         attributes, finalists,
     },
+    study,
 };
 use nasgen_search::{Rejection, Trial, pruner};
 use nasgen_storage::{Storage, Study, connect};
 use serde_json::{Map, Value, json};
 use std::{
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -57,7 +60,8 @@ fn last_training_seconds(setup: &Setup<'_>, each: f64) -> f64 {
 
 /// What comes after the last step: after a cross-validation one training on all images.
 fn afterwards(setup: &Setup<'_>, each: f64) -> f64 {
-    setup.config.kfold.map_or(0.0, |folds| each / (folds as f64 - 1.0))
+    let (Some(folds), Some(pictures)) = (setup.config.kfold, &setup.pictures) else { return 0.0 };
+    each / folds as f64 * pictures.all_per_learnt()
 }
 
 /// How much of `time` is set aside for the last step, if a training of a trial takes `each` seconds.
@@ -84,7 +88,9 @@ impl LastStep<'_> {
     pub(super) fn run(&self, each: Option<f64>) -> Result<Option<Finale>, Failure> {
         let Self { setup, opened, output, .. } = *self;
         let mut storage = connect(&opened.url)?;
-        let trials = storage.trials(opened.id)?.to_vec();
+        let study = storage.study(&opened.name)?.map(|(_, study)| study);
+        let fits = |trial: &&Trial| study.as_ref().is_none_or(|study| study::fits(study, trial));
+        let trials: Vec<Trial> = storage.trials(opened.id)?.iter().filter(fits).cloned().collect();
         let numbers = finalists(&trials, &setup.objectives, setup.arguments.finalists);
         if setup.pictures.is_none() || numbers.is_empty() {
             return Ok(None);
@@ -120,7 +126,7 @@ impl LastStep<'_> {
         if seeds == extent.seeds {
             storage.close(id)?;
         }
-        measured(setup, opened, &mut *storage, &retraining, outcome, &name, &folder).map(Some)
+        self.measured(&mut *storage, &retraining, outcome, &name, &folder).map(Some)
     }
 
     /// Trains the finalists, as trials of a study of their own, until they are done or the time is up. Gives the
@@ -194,6 +200,82 @@ impl LastStep<'_> {
         }
         extent
     }
+
+    /// The winner on the test images. What was measured before is taken from the study: they are looked at once.
+    fn measured(
+        &self,
+        storage: &mut dyn Storage,
+        retraining: &Retraining<'_>,
+        mut outcome: Outcome,
+        name: &str,
+        folder: &Path,
+    ) -> Result<Finale, Failure> {
+        let Self { setup, opened, .. } = *self;
+        let _turn = turn(folder)?;
+        let objective = &setup.objectives[0];
+        let place = retraining.finalists.iter().position(|(number, _)| *number == outcome.winner().number).unwrap_or(0);
+        let proposal = &retraining.finalists[place].1;
+        let trainer = trainer(setup, true)?;
+        let Some(model) = &proposal.model else {
+            return Ok(Finale { outcome, weights: None, test_images: 0 });
+        };
+        let before = self.measured_before(storage, &outcome, name)?;
+        let parts = trainer.pictures.parts(&model.network)?;
+        let test = parts[0].test.clone();
+        let folders: Vec<(u64, PathBuf)> = match trainer.pictures.folds() {
+            1 => outcome.winner().runs.iter().filter_map(|run| Some((*run, weights_folder(folder, *run)?))).collect(),
+            _ => vec![(0, on_all_images(&trainer, proposal, folder)?)],
+        };
+        match (before, &test) {
+            (Some(before), _) => outcome.test = before,
+            (None, Some(test)) if !test.is_empty() => {
+                let value = |(_, folder): &(u64, PathBuf)| {
+                    let metrics = trainer.measure(&model.network, folder, &parts[0], test)?;
+                    Ok(super::trainer::metric_value(setup.config.settings.metric, &metrics))
+                };
+                outcome.test = folders.iter().map(value).collect::<Result<_, Failure>>()?;
+            }
+            (None, _) => {}
+        }
+        storage.set_study_attribute(
+            opened.id,
+            true,
+            attributes::FINAL,
+            &json!({ "name": name, "outcome": outcome }),
+        )?;
+        let best = outcome.winner().best_run(objective);
+        let weights = folders.iter().find(|(run, _)| trainer.pictures.folds() > 1 || Some(*run) == best);
+        let weights = weights.map(|(_, folder)| folder.clone());
+        Ok(Finale { weights, test_images: test.map_or(0, |test| test.len()), outcome })
+    }
+
+    /// What the test images said before, if it was of the same trainings; says so if it was of others.
+    fn measured_before(
+        &self,
+        storage: &mut dyn Storage,
+        outcome: &Outcome,
+        name: &str,
+    ) -> Result<Option<Vec<f64>>, Failure> {
+        let study = storage.study(&self.opened.name)?.map(|(_, study)| study);
+        let Some(before) = study.and_then(|study| study.system.get(attributes::FINAL).cloned()) else {
+            return Ok(None);
+        };
+        let Ok(last) = serde_json::from_value::<Outcome>(before["outcome"].clone()) else { return Ok(None) };
+        // A last step that the time cut off may have had another winner, or fewer of its seeds.
+        let runs = |outcome: &Outcome| outcome.finalists.first().map(|winner| (winner.number, winner.runs.clone()));
+        if before["name"] == json!(name) && runs(&last) == runs(outcome) {
+            return Ok(Some(last.test));
+        }
+        if let (Some(winner), false) = (last.finalists.first(), last.test.is_empty()) {
+            self.output.note(&format!(
+                "the test images were looked at before, when trial {} won the last step: what they say of trial {} now is \
+                 no reason to prefer either",
+                winner.number,
+                outcome.winner().number
+            ));
+        }
+        Ok(None)
+    }
 }
 
 fn final_name(setup: &Setup<'_>, opened: &Opened, numbers: &[u64], seeds: u64) -> String {
@@ -236,53 +318,17 @@ fn proposal_of(proposals: &Sampled<'_>, trial: &Trial) -> Result<Proposal, Rejec
     }
 }
 
-/// The winner on the test images. What was measured before is taken from the study: they are looked at once.
-fn measured(
-    setup: &Setup<'_>,
-    opened: &Opened,
-    storage: &mut dyn Storage,
-    retraining: &Retraining<'_>,
-    mut outcome: Outcome,
-    name: &str,
-    folder: &Path,
-) -> Result<Finale, Failure> {
-    let objective = &setup.objectives[0];
-    let place = retraining.finalists.iter().position(|(number, _)| *number == outcome.winner().number).unwrap_or(0);
-    let proposal = &retraining.finalists[place].1;
-    let trainer = trainer(setup, true)?;
-    let Some(model) = &proposal.model else {
-        return Ok(Finale { outcome, weights: None, test_images: 0 });
-    };
-    let before = storage.study(&opened.name)?.and_then(|(_, study)| study.system.get(attributes::FINAL).cloned());
-    let before = before.filter(|before| before["name"] == json!(name));
-    let before: Option<Outcome> = before.and_then(|before| serde_json::from_value(before["outcome"].clone()).ok());
-    // A last step that the time cut off may have had another winner, or fewer of its seeds.
-    let before = before.filter(|before| {
-        let runs = |outcome: &Outcome| outcome.finalists.first().map(|winner| (winner.number, winner.runs.clone()));
-        runs(before) == runs(&outcome)
-    });
-    let parts = trainer.pictures.parts(&model.network)?;
-    let test = parts[0].test.clone();
-    let folders: Vec<(u64, PathBuf)> = match trainer.pictures.folds() {
-        1 => outcome.winner().runs.iter().filter_map(|run| Some((*run, weights_folder(folder, *run)?))).collect(),
-        _ => vec![(0, on_all_images(&trainer, proposal, folder)?)],
-    };
-    match (before, &test) {
-        (Some(before), _) => outcome.test = before.test,
-        (None, Some(test)) if !test.is_empty() => {
-            let value = |(_, folder): &(u64, PathBuf)| {
-                let metrics = trainer.measure(&model.network, folder, &parts[0], test)?;
-                Ok(super::trainer::metric_value(setup.config.settings.metric, &metrics))
-            };
-            outcome.test = folders.iter().map(value).collect::<Result<_, Failure>>()?;
-        }
-        (None, _) => {}
+/// Of the processes that share `folder` one at a time finishes the last step; what it finds out the others read.
+fn turn(folder: &Path) -> Result<File, Failure> {
+    let path = folder.join(".lock");
+    let failed = |error: io::Error| Failure::new(Kind::Failed, format!("cannot write {}: {error}", path.display()));
+    fs::create_dir_all(folder).map_err(failed)?;
+    let file = File::create(&path).map_err(failed)?;
+    match file.lock() {
+        // Without locks each finds out the same by itself.
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(failed(error)),
+        _ => Ok(file),
     }
-    storage.set_study_attribute(opened.id, true, attributes::FINAL, &json!({ "name": name, "outcome": outcome }))?;
-    let best = outcome.winner().best_run(objective);
-    let weights = folders.iter().find(|(run, _)| trainer.pictures.folds() > 1 || Some(*run) == best);
-    let weights = weights.map(|(_, folder)| folder.clone());
-    Ok(Finale { weights, test_images: test.map_or(0, |test| test.len()), outcome })
 }
 
 /// After a cross-validation the winner learns from all images. Its validation images are among them, so its

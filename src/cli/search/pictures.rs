@@ -5,7 +5,7 @@ use crate::{
         failure::{Failure, Kind},
         images::LoadingFlags,
         output::Output,
-        train::{partition, sides, subset},
+        train::{checked, first_fold, partition, sides, subset},
     },
     data::{Dataset, ImageFormat, Partition},
     network::Network,
@@ -30,7 +30,10 @@ impl Pictures {
         let data = pictures.data(network)?;
         data.notes.iter().for_each(|note| output.note(note));
         // What is said of the parts is said once.
-        drop(partition(data, config, output)?);
+        drop(match config.kfold {
+            None => partition(data, config, output)?,
+            Some(folds) => checked(first_fold(data, folds, config)?, config, output)?,
+        });
         pictures.parts(network)?;
         Ok(pictures)
     }
@@ -65,12 +68,22 @@ impl Pictures {
         self.config.kfold.unwrap_or(1)
     }
 
-    /// All images that a network may learn from; its validation images are among them.
+    /// All images of a cross-validation, whatever `--subset` says; the validation images are among those to learn from.
     pub(super) fn all(&self, network: &Network) -> Result<Partition, Failure> {
-        let parts = self.parts(network)?;
-        let mut all = parts[0].clone();
+        let whole = RunConfig { subset: None, ..self.config.clone() };
+        let mut all = first_fold(self.data(network)?, self.folds(), &whole)?;
         all.train.append(all.validation.clone());
         Ok(all)
+    }
+
+    /// How many times as many images there are as one training of a trial learns from.
+    pub(super) fn all_per_learnt(&self) -> f64 {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = loaded.values().next().and_then(|parts| parts.first());
+        parts.map_or(1.0, |parts| {
+            let all = parts.train.len() + parts.left_out + parts.validation.len();
+            all as f64 / parts.train.len().max(1) as f64
+        })
     }
 
     /// What a score depends on: which image is for what, and how it looks.

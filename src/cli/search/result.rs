@@ -125,6 +125,10 @@ fn nothing(trials: &[Trial], objectives: &[Objective], end: &End) -> Failure {
         );
         return Failure::new(Kind::Failed, message);
     }
+    if *end == End::Stopped && trials.is_empty() {
+        let message = "the time was up before any draw fitted the limits: wider ones, or more --time, may find one";
+        return Failure::new(Kind::NothingFits, message);
+    }
     let failed: Vec<&Trial> = trials.iter().filter(|trial| trial.state == State::Fail).collect();
     let diverged = |trial: &&Trial| trial.user.get(attributes::FAULT) == Some(&json!("diverged"));
     let kind = if !failed.is_empty() && failed.iter().all(diverged) { Kind::Diverged } else { Kind::Failed };
@@ -147,7 +151,7 @@ impl Found<'_> {
             .setup
             .objectives
             .iter()
-            .zip(&trial.values)
+            .zip(study::values(&self.study, trial))
             .map(|(one, value)| (one.name.clone(), json!(value)))
             .collect();
         let costs: Map<String, Value> = trial.costs().map(|(name, cost)| (name.to_owned(), json!(cost))).collect();
@@ -244,7 +248,15 @@ impl Found<'_> {
                     before if before >= wanted => format!(", which the study had before: {before}"),
                     _ => String::new(),
                 };
-                ("trials", format!("all of --trials {wanted} were begun{before}; more of them go on"))
+                (
+                    "trials",
+                    format!("all of --trials {wanted} were begun{before}; with more of them the same command goes on"),
+                )
+            }
+            End::Exhausted if self.setup.sampler.text.starts_with("grid") => {
+                let words = "every point of the grid was tried; a finer one (grid:values_per_range=9), or another --sampler, \
+                             goes on";
+                ("exhausted", words.to_owned())
             }
             End::Exhausted => ("exhausted", "everything in the space was tried; there is nothing more".to_owned()),
             End::Infeasible { attempts, reason } => {
@@ -257,10 +269,10 @@ impl Found<'_> {
     }
 
     fn line(&self, trial: &Trial) -> String {
-        let values = self.setup.objectives.iter().zip(&trial.values);
+        let values = self.setup.objectives.iter().zip(study::values(&self.study, trial));
         let mut words: Vec<String> = values
             .filter(|(objective, _)| !objective.known)
-            .map(|(objective, value)| format!("{} {}", objective.name, percent(objective, *value)))
+            .map(|(objective, value)| format!("{} {}", objective.name, percent(objective, value)))
             .collect();
         for (name, cost) in trial.costs() {
             words.push(match name {

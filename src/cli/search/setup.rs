@@ -75,6 +75,15 @@ impl<'a> Setup<'a> {
                 space.name
             )));
         }
+        let limited = [
+            ("max-params", arguments.max_params.is_some()),
+            ("max-macs", arguments.max_macs.is_some()),
+            ("max-latency", arguments.max_latency.is_some()),
+            ("enqueue", !arguments.enqueue.is_empty()),
+        ];
+        if let (false, Some((flag, _))) = (space.has_network(), limited.iter().find(|(_, given)| *given)) {
+            return Err(Failure::usage(format!("--{flag} is about networks, and `{}` gives named values", space.name)));
+        }
         if space.draws_nothing() {
             output.note(&format!(
                 "nothing is drawn in `{}`: it is one network, which is trained once; --tune searches its settings",
@@ -145,6 +154,7 @@ impl<'a> Setup<'a> {
                 }
                 Err(Rejection::Invalid(message)) => return Err(Failure::usage(message)),
                 Err(Rejection::Impossible(why) | Rejection::OverBudget { reason: why, .. }) => reason = why,
+                Err(Rejection::Stopped) => break,
             }
         }
         Err(Failure::new(Kind::NothingFits, format!("none of {LOOKS} draws is a network that can stand: {reason}")))

@@ -3,6 +3,7 @@
 use super::{
     pictures::Pictures,
     setup::{Setup, is_drawn},
+    workers::plural,
 };
 use crate::{
     cli::{
@@ -17,7 +18,7 @@ use crate::{
 };
 use nasgen_search::{Attributes, Objective};
 use nasgen_storage::{Storage, Study, connect};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
 /// System attribute of a study: what it searches, to the last detail that its values depend on.
@@ -26,8 +27,6 @@ const SEARCHED: &str = "nasgen:search";
 const EXTENDED: &str = "nasgen:extended";
 /// System attribute of a study: what chose its trials last.
 const CHOSEN_BY: &str = "nasgen:sampler";
-/// System attribute of a study: what its networks might cost when it was searched last.
-const LIMITS: &str = "nasgen:limits";
 
 /// The study in its storage.
 pub(super) struct Opened {
@@ -107,7 +106,7 @@ impl Setup<'_> {
     /// What is searched and how, as pairs of words.
     fn about(&self) -> Value {
         let arguments = self.arguments;
-        let limits = self.limits_text();
+        let limits = limits_text(&self.limits());
         let mut pairs = vec![("space", self.space.name.clone())];
         match &arguments.evaluator {
             Some(command) => pairs.push(("evaluator", command.clone())),
@@ -133,28 +132,28 @@ impl Setup<'_> {
 
     /// Limits may change from one command to the next; then it is said, because trials of before may break them.
     fn note_limits(&self, storage: &mut dyn Storage, id: i64, name: &str, output: &Output) -> Result<(), Failure> {
-        let limits = self.limits_text();
+        let limits = self.limits();
         let study = storage.study(name)?.map(|(_, study)| study);
-        let before = study.as_ref().and_then(|study| study.system.get(LIMITS)).and_then(Value::as_str);
-        if let Some(before) = before.filter(|before| *before != limits) {
-            let or_none = |limits: &str| if limits.is_empty() { "none".to_owned() } else { limits.to_owned() };
+        let before = study.as_ref().and_then(|study| study.system.get(attributes::LIMITS)).and_then(Value::as_object);
+        if let Some(before) = before.filter(|before| **before != limits) {
+            let or_none = |limits| Some(limits_text(limits)).filter(|text| !text.is_empty()).unwrap_or("none".into());
             output.note(&format!(
-                "limits are now {}, and were {}: what was tried before stays as it is",
+                "limits are now {}, and were {}: the best is among the trials that keep them",
                 or_none(&limits),
                 or_none(before)
             ));
         }
-        Ok(storage.set_study_attribute(id, true, LIMITS, &json!(limits))?)
+        Ok(storage.set_study_attribute(id, true, attributes::LIMITS, &json!(limits))?)
     }
 
-    /// What a network may cost at most, for people.
-    fn limits_text(&self) -> String {
+    /// What a network may cost at most, by the cost's name.
+    fn limits(&self) -> Map<String, Value> {
         let limits = [
-            self.arguments.max_params.map(|max| format!("{} parameters", grouped(max))),
-            self.arguments.max_macs.map(|max| format!("{} MACs", short(max))),
-            self.arguments.max_latency.map(|max| format!("{max} ms")),
+            ("params", self.arguments.max_params.map(Value::from)),
+            ("macs", self.arguments.max_macs.map(Value::from)),
+            ("latency", self.arguments.max_latency.map(Value::from)),
         ];
-        limits.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        limits.into_iter().filter_map(|(name, limit)| Some((name.to_owned(), limit?))).collect()
     }
 
     /// Whether the study that is there is this search.
@@ -191,14 +190,17 @@ impl Setup<'_> {
     }
 
     pub(super) fn headline(&self, opened: &Opened) -> String {
-        let limits = self.limits_text();
+        let limits = limits_text(&self.limits());
         let limits = if limits.is_empty() { limits } else { format!(", at most {limits}") };
         let scored = match (&self.arguments.evaluator, &self.config.settings) {
             (Some(command), _) => format!("`{command}`"),
             (None, _) if is_drawn(self.arguments, &self.space, "epochs") => {
                 format!("as many epochs as are drawn on {}", self.config.data)
             }
-            (None, settings) => format!("{} epochs on {}", settings.epochs, self.config.data),
+            (None, settings) => {
+                let epochs = plural(settings.epochs as u64, "epoch");
+                format!("{} {epochs} on {}", settings.epochs, self.config.data)
+            }
         };
         format!(
             "study   {} in {}\nspace   {}{limits}\nscore   {} by {scored}\nsearch  {}, pruner {}, {} at a time, seed {}",
@@ -212,6 +214,16 @@ impl Setup<'_> {
             self.config.settings.seed,
         )
     }
+}
+
+/// Limits for people.
+fn limits_text(limits: &Map<String, Value>) -> String {
+    let text = |name: &str, of: fn(u64) -> String, unit: &str| {
+        limits.get(name).and_then(Value::as_u64).map(|limit| format!("{} {unit}", of(limit)))
+    };
+    let latency = limits.get("latency").and_then(Value::as_f64).map(|limit| format!("{limit} ms"));
+    let texts = [text("params", grouped, "parameters"), text("macs", short, "MACs"), latency];
+    texts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// The command as it was given, without the password of a database.

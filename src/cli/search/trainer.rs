@@ -211,15 +211,26 @@ fn open(path: &Path, spec: &str) -> Result<Option<(RunFolder, Option<Checkpoint>
 /// What there is of a training that another process holds, beside it. Its files are whole at any moment.
 fn copied(path: &Path) -> std::io::Result<PathBuf> {
     let copy = taken_over(path);
-    fs::create_dir_all(&copy)?;
-    for entry in fs::read_dir(path)? {
-        let (from, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+    copy_files(path, &copy)?;
+    Ok(copy)
+}
+
+/// Copies what stands in `from`, folders included.
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let (file, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
         // Its lock, and files that are being written, are its own.
-        if from.is_file() && !name.to_string_lossy().starts_with('.') {
-            fs::copy(from, copy.join(name))?;
+        if name.to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if file.is_dir() {
+            copy_files(&file, &to.join(name))?;
+        } else {
+            fs::copy(file, to.join(name))?;
         }
     }
-    Ok(copy)
+    Ok(())
 }
 
 /// Tells what epochs before a checkpoint measured: a kill may have come between the checkpoint and the report.

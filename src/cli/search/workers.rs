@@ -160,9 +160,6 @@ pub(super) fn search(
 ) -> Result<(End, Option<f64>), Failure> {
     let settings = |train: &Map<String, Value>| setup.settings(train);
     let latency = |network: &Network| setup.latency_ms(network);
-    let space = setup.model_space(&settings, &latency)?;
-    let seed = setup.config.settings.seed;
-    let proposals = Sampled { space: &space, sampler: &*setup.sampler.by, seed, extended: opened.extended };
     let board = Board::new(&setup.objectives, "search", setup.config.kfold, &by_number);
     // A training of the last step takes as long as those of trials, as far as that is known.
     let each = || board.training_seconds(setup.arguments.finalists).filter(|_| setup.pictures.is_some());
@@ -172,6 +169,10 @@ pub(super) fn search(
     };
     board.set_deadline(deadline());
     let stop = || interrupt.asked() || deadline().is_some_and(|deadline| Instant::now() >= deadline);
+    let mut space = setup.model_space(&settings, &latency)?;
+    space.stop = &stop;
+    let seed = setup.config.settings.seed;
+    let proposals = Sampled { space: &space, sampler: &*setup.sampler.by, seed, extended: opened.extended };
     let searched = Crew {
         setup,
         url: &opened.url,

@@ -59,12 +59,22 @@ pub(in crate::cli) fn partition(data: Dataset, config: &RunConfig, output: &Outp
         Some(path) => Partition::by(&SplitFile::read(Path::new(path))?, data, false)?,
         None => Partition::of(data, settings.val, settings.seed),
     };
-    let parts = subset(parts, config)?;
+    checked(subset(parts, config)?, config, output)
+}
+
+/// Says what is to be said of the parts; those that nothing can be learnt from or measured on are refused.
+pub(in crate::cli) fn checked(parts: Partition, config: &RunConfig, output: &Output) -> Result<Partition, Failure> {
     if parts.left_out > 0 {
         output.note(&format!("{} images are left out", grouped(parts.left_out as u64)));
     }
     if parts.train.is_empty() {
         return Err(Failure::new(Kind::Data, "no image is left to learn from"));
+    }
+    let learnt = parts.train.class_counts(parts.classes.len());
+    let unlearnt: Vec<&str> =
+        parts.classes.iter().zip(learnt).filter(|(_, count)| *count == 0).map(|(class, _)| class.as_str()).collect();
+    if !unlearnt.is_empty() {
+        output.note(&format!("no training image of {}: that cannot be learnt", unlearnt.join(", ")));
     }
     let counts = parts.validation.class_counts(parts.classes.len());
     let unmeasured = parts.classes.iter().zip(counts).filter(|(_, count)| *count == 0);
@@ -72,7 +82,7 @@ pub(in crate::cli) fn partition(data: Dataset, config: &RunConfig, output: &Outp
     if parts.validation.is_empty() {
         let message = match &config.split {
             Some(path) => format!("no image is left for validation: {path} has none"),
-            None => format!("no image is left for validation; raise --val (now {})", settings.val),
+            None => format!("no image is left for validation; raise --val (now {})", config.settings.val),
         };
         return Err(Failure::new(Kind::Data, message));
     }
@@ -83,7 +93,7 @@ pub(in crate::cli) fn partition(data: Dataset, config: &RunConfig, output: &Outp
 }
 
 /// The parts of the first fold of a cross-validation.
-pub(super) fn first_fold(data: Dataset, folds: usize, config: &RunConfig) -> Result<Partition, Failure> {
+pub(in crate::cli) fn first_fold(data: Dataset, folds: usize, config: &RunConfig) -> Result<Partition, Failure> {
     let first = Partition::folds(data, folds, config.settings.seed).next();
     subset(first.ok_or_else(|| Failure::usage("--kfold: wanted at least 2"))?, config)
 }
