@@ -26,7 +26,7 @@ fn a_page_answers_what_is_asked_of_a_study() {
         "Best so far",
         "Hypervolume of the front",
         "PED-ANOVA",
-        "a tenth of them marked",
+        " marked",
         "The best six",
         "Stopped early",
         "Trials by worker",

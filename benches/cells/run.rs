@@ -4,7 +4,8 @@
 //! `cells_yardstick OUT FROM:TO SAMPLER…` runs nasgen's samplers with these seeds; a sampler is NAME or
 //! NAME={"setting": value}. `cells_yardstick serve` lets another program draw: for each draw it writes
 //! `{"ask": NAME, "values": [...]}` and reads the value, then it writes `{"accuracy": x, "params": n}` or
-//! `{"rejected": reason}` and begins anew. `cells_yardstick asking` measures how long suggestions take.
+//! `{"rejected": reason}` and begins anew. `cells_yardstick asking SAMPLER…` measures how long
+//! suggestions take.
 
 mod score;
 
@@ -14,8 +15,8 @@ use nasgen::{
 };
 use nasgen_modules::{Blocks, Distribution, Draw, Error, chance::Chance};
 use nasgen_search::{
-    Candidate, Direction, History, Objective, Param, RandomDraw, Rejection, SearchSpace, State, Trial, sampler,
-    samplers, weighted_index,
+    Candidate, Direction, History, Objective, Param, RandomDraw, Rejection, SamplerKind, SearchSpace, State, Trial,
+    sampler, samplers, weighted_index,
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -84,7 +85,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [serve] if serve == "serve" => serve_draws(&Cells { space, with_costs: false }),
-        [asking] if asking == "asking" => time_asking(Cells { space, with_costs: false }),
+        [asking, names @ ..] if asking == "asking" => time_asking(Cells { space, with_costs: false }, names),
         [out, seeds, samplers @ ..] => run(space, out, seeds, samplers),
         _ => Err("wanted OUT FROM:TO SAMPLER…, serve or asking".into()),
     }
@@ -149,8 +150,8 @@ fn trial(number: u64, candidate: Candidate, accuracy: f64) -> Trial {
     }
 }
 
-/// Prints how long every sampler takes for a suggestion after 10 000 trials: the median of nine, in milliseconds.
-fn time_asking(mut cells: Cells) -> Result<(), Box<dyn StdError>> {
+/// Prints how long these samplers, or all, take for a suggestion after 10 000 trials: the median of nine, in milliseconds.
+fn time_asking(mut cells: Cells, names: &[String]) -> Result<(), Box<dyn StdError>> {
     for with_costs in [false, true] {
         cells.with_costs = with_costs;
         let objectives = objectives(with_costs);
@@ -165,7 +166,8 @@ fn time_asking(mut cells: Cells) -> Result<(), Box<dyn StdError>> {
             }
         }
         let known = History { study: "cells", objectives: &objectives, trials: &trials };
-        for kind in samplers() {
+        let asked = |kind: &&SamplerKind| names.is_empty() || names.iter().any(|name| name == kind.name);
+        for kind in samplers().iter().filter(asked) {
             let sampler = kind.sampler(0, &Map::new())?;
             let mut times = Vec::new();
             for number in 10_000..10_009 {

@@ -91,7 +91,9 @@ impl<'a> StudyPage<'a> {
         let front = if self.objectives().len() > 1 { study::front(self.study, self.trials) } else { Vec::new() };
         let about = self.study.system.get(attributes::ABOUT).and_then(Value::as_array);
         let pair = |pair: &'a Value| Some((pair[0].as_str()?, pair[1].as_str()?.to_owned()));
-        let about: Vec<(&str, String)> = about.into_iter().flatten().filter_map(pair).collect();
+        let about = about.into_iter().flatten().filter_map(pair);
+        // A command is long, and a line to copy.
+        let (commands, about): (Vec<_>, Vec<_>) = about.partition(|(name, _)| *name == "command");
         let spent: f64 = self.trials.iter().filter_map(seconds).sum();
         html! {
             p class="lead" { (best.map_or_else(|| "No trial has a value yet.".to_owned(), |line| format!("Best: {line}"))) }
@@ -99,6 +101,7 @@ impl<'a> StudyPage<'a> {
             @if !about.is_empty() {
                 h3 { "What was searched" }
                 (facts(&about))
+                @for (_, command) in &commands { pre class="command" { (command) } }
             }
             @if !front.is_empty() {
                 h3 { "No other is better than these in everything" }
@@ -316,7 +319,12 @@ impl<'a> StudyPage<'a> {
         let rows: Vec<Vec<f64>> = best.iter().map(row).collect();
         let top = (best.len() / 10).max(1);
         let highlighted: Vec<bool> = (0..best.len()).map(|place| place < top).collect();
-        parallel(&format!("The best {} trials, a tenth of them marked", best.len()), &coordinates, &rows, &highlighted)
+        let title = match best.len() {
+            0 | 1 => return html! {},
+            count @ ..20 => format!("The best {count} trials, the very best marked"),
+            count => format!("The best {count} trials, a tenth of them marked"),
+        };
+        parallel(&title, &coordinates, &rows, &highlighted)
     }
 
     /// The best trials' curves, and some that were stopped early.
@@ -447,8 +455,12 @@ fn state_word(trial: &Trial) -> &'static str {
     }
 }
 
+/// How long a trial took: what its training says, else its time from beginning to end, of which nothing follows where
+/// it was set aside between.
 fn seconds(trial: &Trial) -> Option<f64> {
-    Some((trial.finished? - trial.started?) as f64 / 1e6)
+    let trained = trial.user.get("seconds").and_then(Value::as_f64);
+    let whole = || Some((trial.finished? - trial.started?) as f64 / 1e6);
+    trained.or_else(|| whole().filter(|_| trial.state != State::Pruned))
 }
 
 fn clock(seconds: f64) -> String {

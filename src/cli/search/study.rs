@@ -84,7 +84,7 @@ impl Setup<'_> {
         };
         let (id, created) = storage.open(&study)?;
         if !created {
-            self.join(&mut *storage, id, &name, &description)?;
+            self.join(&mut *storage, id, &name, &description, output)?;
         }
         self.note_limits(&mut *storage, id, &name, output)?;
         let chosen_by = json!(format!("{}, pruner {}", self.sampler.text, self.pruner.text));
@@ -157,7 +157,14 @@ impl Setup<'_> {
     }
 
     /// Whether the study that is there is this search.
-    fn join(&self, storage: &mut dyn Storage, id: i64, name: &str, description: &Value) -> Result<(), Failure> {
+    fn join(
+        &self,
+        storage: &mut dyn Storage,
+        id: i64,
+        name: &str,
+        description: &Value,
+        output: &Output,
+    ) -> Result<(), Failure> {
         let Some((_, study)) = storage.study(name)? else { return Ok(()) };
         let directions = |objectives: &[Objective]| objectives.iter().map(|one| one.direction).collect::<Vec<_>>();
         if directions(&study.objectives) != directions(&self.objectives) {
@@ -170,6 +177,10 @@ impl Setup<'_> {
         }
         // One that another program made is searched from now on.
         let Some(before) = study.system.get(SEARCHED) else {
+            output.note(&format!(
+                "another program made the study `{name}`: its trials are learnt from where their params have the names and \
+                 ranges of this space, such as params.x or train.lr"
+            ));
             return Ok(storage.set_study_attribute(id, true, SEARCHED, description)?);
         };
         let found = differences(before, description);
