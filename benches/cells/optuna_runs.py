@@ -1,7 +1,8 @@
 """Runs Optuna's samplers on nasgen's space `cells`, with the formula of score.rs in place of trainings.
 
 The program `cells_yardstick serve` asks for each draw as it comes up and answers what the network scores; what it
-rejects (more parameters than allowed) is a failed trial that counts for no training, so Optuna is not charged for it.
+rejects (more parameters than allowed) is a pruned trial, as users of Optuna write it, that counts for no training: Optuna
+is not charged for it, and its TPE learns that it is bad (of failed trials it learns nothing and may draw them for ever).
 One JSON object a line: sampler, objectives, seed, accuracy and parameters of each network in turn, seconds. Runs that
 the file already holds are not repeated.
 """
@@ -81,7 +82,7 @@ def run(sampler: str, objectives: str, seed: int) -> dict:
         trial = study.ask()
         score = space.score(trial)
         if score is None:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             continue
         reached.append(score)
         study.tell(trial, list(score) if several else score[0])
