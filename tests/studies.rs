@@ -180,10 +180,12 @@ fn a_study_is_deleted_when_it_is_meant() {
     let (code, stdout, _) = nasgen(folder.path(), "study delete s --yes");
     assert!(code == 0 && stdout.contains("deleted"), "{stdout}");
     assert!(!files.exists(), "its files go with it");
+    let left: Vec<_> = fs::read_dir(folder.path().join("studies")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(left.is_empty(), "{left:?}");
     let (_, listed, _) = nasgen(folder.path(), "study list --all");
     assert!(listed.contains("no studies"), "{listed}");
     let (code, _, stderr) = nasgen(folder.path(), "study show");
-    assert!(code == 2 && stderr.contains("no study in studies/s.db"), "{stderr}");
+    assert!(code == 2 && stderr.contains("there are no studies in studies/"), "{stderr}");
 }
 
 #[test]

@@ -383,6 +383,11 @@ fn delete(arguments: &Delete, output: &Output) -> Result<(), Failure> {
         }
     }
     storage.delete(id).map_err(failed)?;
+    // The file that a search made for this study alone goes with it.
+    if url == format!("{FOLDER}/{}.db", study.name) && storage.studies().map_err(failed)?.is_empty() {
+        drop(storage);
+        ["", "-wal", "-shm"].into_iter().try_for_each(|ending| gone(format!("{url}{ending}").into()))?;
+    }
     delete_files(&study::folder(&url, &study.name))?;
     output.result(
         || format!("deleted the study `{}` with its {} trials", study.name, trials.len()),
@@ -390,17 +395,19 @@ fn delete(arguments: &Delete, output: &Output) -> Result<(), Failure> {
     )
 }
 
+/// Deletes a file, or a folder with all that is in it, if it is there.
+fn gone(path: PathBuf) -> Result<(), Failure> {
+    let deleted = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+    match deleted {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::new(Kind::Failed, format!("cannot delete {}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What searches write into a study's folder; what else stands there stays.
 fn delete_files(folder: &Path) -> Result<(), Failure> {
-    let gone = |path: PathBuf| {
-        let deleted = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        match deleted {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Failure::new(Kind::Failed, format!("cannot delete {}: {error}", path.display())))
-            }
-            _ => Ok(()),
-        }
-    };
     ["trials", "final", "best.yml", "report.html"].into_iter().try_for_each(|name| gone(folder.join(name)))?;
     // One that is not empty is somebody's.
     let _ = fs::remove_dir(folder);
