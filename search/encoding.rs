@@ -70,7 +70,7 @@ impl<'a> Encoded<'a> {
         let mut encoded =
             Self { names: Vec::new(), distributions: Vec::new(), rows: Vec::new(), numbers: HashMap::new() };
         // What is drawn after a draw is mostly what was drawn after it before: by the number of a name and one, 0 at
-        // the beginning. Comparing two names takes a tenth of looking one up.
+        // the beginning. Most names are compared with one other then, and not looked up.
         let mut followers: Vec<usize> = Vec::new();
         for params in lists {
             let mut row = Vec::with_capacity(params.len());

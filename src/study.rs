@@ -46,11 +46,12 @@ pub fn ranking<'a>(study: &Study, trials: &'a [Trial]) -> Vec<&'a Trial> {
 
 /// Whether a trial costs no more than the search that was begun last allows: limits may have become narrower.
 pub fn fits(study: &Study, trial: &Trial) -> bool {
+    limits(study).all(|(name, limit)| measure(study, trial, name).is_none_or(|cost| cost <= limit))
+}
+
+fn limits(study: &Study) -> impl Iterator<Item = (&str, f64)> {
     let limits = study.system.get(attributes::LIMITS).and_then(Value::as_object);
-    limits.into_iter().flatten().all(|(name, limit)| match (measure(study, trial, name), limit.as_f64()) {
-        (Some(cost), Some(limit)) => cost <= limit,
-        _ => true,
-    })
+    limits.into_iter().flatten().filter_map(|(name, limit)| Some((name.as_str(), limit.as_f64()?)))
 }
 
 /// The values of a trial, of the winner of a last step those that it had there if it has no others: it may have been
@@ -103,7 +104,7 @@ impl Wanted {
     pub fn choose<'a>(&self, study: &Study, trials: &'a [Trial]) -> Result<&'a Trial, NoneFits> {
         let mut left = ranking(study, trials);
         if left.is_empty() {
-            let limits = if study.system.contains_key(attributes::LIMITS) { " and keeps its limits" } else { "" };
+            let limits = if limits(study).next().is_some() { " and keeps its limits" } else { "" };
             let (count, name) = (trials.len(), &study.name);
             return Err(NoneFits(format!("none of the {count} trials of `{name}` has a value yet{limits}")));
         }
@@ -417,6 +418,9 @@ mod tests {
         assert_eq!(best(&study, &trials).map(|(trial, won)| (trial.number, won)), Some((keeps[0], false)));
         assert_eq!(Wanted::default().choose(&study, &trials).unwrap().number, keeps[0]);
         trials.retain(|trial| !keeps.contains(&trial.number));
+        let without = Study { system: [(attributes::LIMITS.to_owned(), json!({}))].into(), ..study.clone() };
+        let error = Wanted::default().choose(&without, &[]).unwrap_err().to_string();
+        assert!(!error.contains("limits"), "it has none: {error}");
         let error = Wanted::default().choose(&study, &trials).unwrap_err().to_string();
         assert!(error.contains("keeps its limits"), "{error}");
     }

@@ -524,7 +524,7 @@ mod tests {
         (study, (0..count).map(trial).collect())
     }
 
-    /// No part of the page takes time that grows with more than the trials; a browser takes it in one go.
+    /// No part of the page takes time that grows faster than the trials, by much.
     #[test]
     fn a_page_of_ten_thousand_trials_is_quick_and_has_them_all() {
         let page = |(study, trials): &(Study, Vec<Trial>)| {
