@@ -116,7 +116,10 @@ impl std::fmt::Display for Trouble {
         formatter.write_str(match self {
             Self::Connection => "the database cannot be reached",
             Self::Conflict => "the database stayed busy with other workers",
-            Self::Busy => "another program locks the database file",
+            Self::Busy => {
+                "another program holds the lock of the database file; if that is a worker that was stopped while it \
+                 wrote, continue or end it and start again, nothing is lost"
+            }
             Self::Full => "the database's disk is full; free some space and start again, nothing is lost",
             Self::Other => "the database failed",
         })

@@ -135,6 +135,13 @@ fn a_trial_whose_worker_was_killed_goes_on_from_its_checkpoint() {
     assert_eq!(trials(folder.path(), "space")[0].reports.len(), 80);
 }
 
+/// Whether somebody is in the middle of writing to a database file.
+fn is_locked(file: &Path) -> bool {
+    let database = rusqlite::Connection::open(file).unwrap();
+    database.busy_timeout(Duration::from_millis(200)).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err()
+}
+
 /// Stopped for longer than its lease, a worker finds its trial taken over: by one that went on from a copy of its
 /// checkpoint, since it still held the folder.
 #[test]
@@ -143,6 +150,12 @@ fn a_worker_that_was_stopped_and_wakes_changes_nothing() {
     let mut worker = in_the_middle(folder.path());
     let signal = |signal| kill(Pid::from_raw(worker.id().try_into().unwrap()), signal).unwrap();
     signal(Signal::SIGSTOP);
+    // Stopped while it writes it holds the lock of the file, and nobody can write: not what is tried here.
+    while is_locked(&folder.path().join("studies/space.db")) {
+        signal(Signal::SIGCONT);
+        sleep(Duration::from_millis(20));
+        signal(Signal::SIGSTOP);
+    }
     let (code, result, stderr) = search(folder.path(), LONG);
     assert_eq!((code, &result["trials"]["complete"]), (0, &1.into()), "{stderr}");
     let before = told(&trials(folder.path(), "space"));

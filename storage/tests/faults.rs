@@ -6,7 +6,7 @@ use crate::{
 };
 use nasgen_modules::Distribution;
 use nasgen_search::{Attributes, Direction, Objective, Param, State, Trial};
-use nasgen_storage::{Error, Lease, Storage, Study, Work, connect, connect_existing};
+use nasgen_storage::{Error, Lease, Storage, Study, Trouble, Work, connect, connect_existing};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -338,6 +338,24 @@ fn a_stopped_worker_is_refused_on_postgres() {
     if let Some(database) = databases::postgres() {
         stop_a_worker(&database);
     }
+}
+
+/// A worker may be stopped while it writes, and then holds the lock of the file.
+#[test]
+fn a_lock_that_is_never_given_back_is_told_and_loses_nothing() {
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("locked.db");
+    let mut storage = connect(file.to_str().unwrap()).unwrap();
+    let (id, _) = storage.open(&study()).unwrap();
+    let Some(Work::New(lease)) = storage.begin(id, "w", Duration::from_secs(3600), None).unwrap() else { panic!() };
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = storage.report(&lease, &[(1, 0.5)], &Attributes::new()).unwrap_err();
+    assert!(matches!(error, Error::Database { trouble: Trouble::Busy, .. }), "{error:?}");
+    assert!(error.to_string().contains("locked.db") && error.to_string().contains("continue or end it"), "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+    storage.report(&lease, &[(1, 0.5)], &Attributes::new()).unwrap();
+    assert_eq!(storage.trials(id).unwrap()[0].reports.len(), 1);
 }
 
 #[test]
