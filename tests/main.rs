@@ -66,6 +66,8 @@ mod studies;
 mod study_page;
 /// From a spec to a trained network.
 mod training;
+/// Studies that Optuna made.
+mod with_optuna;
 /// Several processes that do one search.
 #[cfg(unix)]
 mod workers;

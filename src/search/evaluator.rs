@@ -271,7 +271,7 @@ fn lines(stream: impl Read, mut take: impl FnMut(String) -> bool) {
     }
 }
 
-/// The name under `params:` without that prefix, as the space's file has it.
+/// The name under `params:` as the space's file has it: beside a network draws have that prefix.
 fn short_name(name: &str) -> &str {
     name.strip_prefix("params.").unwrap_or(name)
 }

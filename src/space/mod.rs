@@ -338,6 +338,12 @@ impl SpaceReader<'_> {
                     self.reader.wrong(Diagnostic::new(message).at(entry.value.span));
                     continue;
                 }
+                // Alone they are called what the user's own program calls them, in a study of Optuna's too.
+                "params" => {
+                    let stand_alone = tree.get("backbone").is_none() && !entry.value.as_map().is_some_and(is_set);
+                    let path = if stand_alone { "" } else { "params" };
+                    EntryPattern::Value(self.reader.read_free(&entry.value, path))
+                }
                 key if KEYS.contains(&key) => EntryPattern::Value(self.reader.read(&entry.value, key)),
                 _ => {
                     self.reader.wrong(unknown_key(entry));

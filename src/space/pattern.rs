@@ -51,6 +51,8 @@ pub(super) struct PatternReader {
     names: Vec<UsedName>,
     /// Names of the sets whose options are being read.
     open: Vec<String>,
+    /// Whether a map may have any keys here, as under `params:`.
+    any_keys: bool,
     /// What each name gives when all draws give their first, and their last, value.
     pub(super) baselines: [Drawn; 2],
     /// Blocks whose arguments some part of the space draws.
@@ -87,8 +89,7 @@ impl PatternReader {
             }
             Node::Map(entries) if is_set(entries) => self.read_set(yaml, path, option_label),
             Node::Map(entries) => {
-                let is_free = path.split('.').next() == Some("params");
-                if let Some(mistyped) = mistyped_set(entries, is_free) {
+                if let Some(mistyped) = mistyped_set(entries, self.any_keys) {
                     self.wrong(mistyped);
                     return Pattern::Fixed(yaml.clone());
                 }
@@ -98,6 +99,14 @@ impl PatternReader {
                 Pattern::Map(yaml.span, entries.iter().map(entry).collect())
             }
         }
+    }
+
+    /// Reads named values whose names at `path` are the user's own.
+    pub(super) fn read_free(&mut self, yaml: &Yaml, path: &str) -> Pattern {
+        self.any_keys = true;
+        let pattern = self.read(yaml, path);
+        self.any_keys = false;
+        pattern
     }
 
     /// Reads a set that stands at `path`, whose options `label` names.

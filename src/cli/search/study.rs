@@ -179,7 +179,7 @@ impl Setup<'_> {
         let Some(before) = study.system.get(SEARCHED) else {
             output.note(&format!(
                 "another program made the study `{name}`: its trials are learnt from where their params have the names and \
-                 ranges of this space, such as params.x or train.lr"
+                 ranges of this space"
             ));
             return Ok(storage.set_study_attribute(id, true, SEARCHED, description)?);
         };

@@ -161,7 +161,7 @@ fn assignment(text: &str) -> Result<(&str, &str), Failure> {
 
 /// Variables that stand for no setting of a training, without `NASGEN_`: where downloads go, and what is for nasgen's
 /// tests (tests/reporting.rs) and reaches the programs that these start.
-const OTHER_VARIABLES: [&str; 3] = ["CACHE", "REQUIRE", "PYTHON"];
+const OTHER_VARIABLES: [&str; 4] = ["CACHE", "REQUIRE", "OPTUNA", "PYTHON"];
 
 /// What `NASGEN_LR` and the like say; a variable that stands for no setting is an error.
 fn environment() -> Result<Vec<(&'static str, String)>, Failure> {
