@@ -149,7 +149,7 @@ fn files_for_clusters_give_flags_that_there_are() {
 }
 
 #[test]
-fn one_worker_repeats_a_search_exactly_and_two_can_be_replayed() {
+fn one_worker_repeats_a_search_exactly() {
     let folder = folder_with_space();
     let tpe = "--epochs 1 --subset 200 --batch 100 --sampler tpe:n_startup_trials=3 --finalists 0";
     for study in ["a", "b"] {
@@ -157,23 +157,41 @@ fn one_worker_repeats_a_search_exactly_and_two_can_be_replayed() {
         assert_eq!(code, 0, "{stderr}");
     }
     assert_eq!(told(&trials(folder.path(), "a")), told(&trials(folder.path(), "b")));
+}
 
-    let (code, _, stderr) = search(folder.path(), &format!("space.yml {tpe} --trials 8 --jobs 2 --study two"));
-    assert_eq!(code, 0, "{stderr}");
-    let ended = trials(folder.path(), "two");
+/// What each suggestion saw is written down, so that what two workers did side by side can be asked for again.
+#[test]
+fn what_two_workers_tried_can_be_replayed_with_every_sampler() {
+    let folder = folder_with_space();
     let (space, settings) = replayed::space();
     let latency = |_: &nasgen::network::Network| -> Result<f64, String> { Err("nobody asks".into()) };
     let objectives =
         [Objective { name: "accuracy".into(), direction: nasgen_search::Direction::Maximize, known: false }];
     let model_space = nasgen::search::ModelSpace::new(&space, &objectives, &settings, &latency);
-    let given = serde_json::json!({"n_startup_trials": 3}).as_object().unwrap().clone();
-    let sampler = nasgen_search::sampler("tpe", 0, &given).unwrap();
-    for trial in &ended {
-        let saw = trial.system["nasgen:saw"].as_str().unwrap();
-        let seen = nasgen::search::trials_seen(saw, &ended).unwrap();
-        let history = History { study: "two", objectives: &objectives, trials: &seen };
-        let again = sampler.suggest(history, trial.number, &model_space).unwrap();
-        assert_eq!(again.params, trial.params, "trial {} saw {saw}", trial.number);
+    let with_settings = |name: &str| match name {
+        "tpe" | "auto" => serde_json::json!({"n_startup_trials": 3}),
+        _ => serde_json::json!({}),
+    };
+    // A grid needs steps, which the learning rate of this space has none of.
+    for kind in nasgen_search::samplers().iter().filter(|kind| kind.name != "grid") {
+        let given = with_settings(kind.name);
+        let text: Vec<String> =
+            given.as_object().unwrap().iter().map(|(name, value)| format!(":{name}={value}")).collect();
+        let sampler = format!("{}{}", kind.name, text.concat());
+        let arguments = format!("space.yml --epochs 4 --subset 200 --batch 100 --sampler {sampler} --finalists 0");
+        let arguments = format!("{arguments} --trials 10 --jobs 2 --study {}", kind.name);
+        let (code, _, stderr) = search(folder.path(), &arguments);
+        assert_eq!(code, 0, "{stderr}");
+        let ended = trials(folder.path(), kind.name);
+        assert_eq!(ended.len(), 10);
+        let sampler = kind.sampler(0, given.as_object().unwrap()).unwrap();
+        for trial in &ended {
+            let saw = trial.system["nasgen:saw"].as_str().unwrap();
+            let seen = nasgen::search::trials_seen(saw, &ended).unwrap();
+            let history = History { study: kind.name, objectives: &objectives, trials: &seen };
+            let again = sampler.suggest(history, trial.number, &model_space).unwrap();
+            assert_eq!(again.params, trial.params, "{}: trial {} saw {saw}", kind.name, trial.number);
+        }
     }
 }
 

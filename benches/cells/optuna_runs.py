@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", default="100:150", help="FROM:TO, the last not included")
     parser.add_argument("--samplers", default=",".join(SAMPLERS))
+    parser.add_argument("--objectives", choices=TRIALS, action="append", help="of all that are compared only these")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many studies at a time")
     arguments = parser.parse_args()
     known = set()
@@ -109,7 +110,7 @@ def main() -> None:
         (sampler, objectives, seed)
         for seed in range(first, last)
         for sampler in arguments.samplers.split(",")
-        for objectives in TRIALS
+        for objectives in arguments.objectives or TRIALS
         if (sampler, objectives, seed) not in known
     ]
     with ProcessPoolExecutor(arguments.jobs, initializer=start, initargs=(arguments.program,)) as workers:
