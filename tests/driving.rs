@@ -3,14 +3,14 @@
 use nasgen::{
     network::Network,
     search::{
-        Assignment, Audience, Driver, Ending, Event, Fault, FaultKind, Heart, Keep, ModelSpace, Order, Sampled, Score,
-        Scorer, SearchError, Shared, Watcher,
+        Assignment, Audience, Driver, Ending, Event, Fault, FaultKind, Heart, Keep, ModelSpace, Order, Proposal,
+        Proposals, Sampled, Score, Scorer, SearchError, Shared, Watcher,
     },
     space::Space,
     spec::{SourceText, TrainSettings},
 };
 use nasgen_modules::Blocks;
-use nasgen_search::{Attributes, Direction, Objective, State, Trial, pruner, sampler};
+use nasgen_search::{Attributes, Direction, History, NoCandidate, Objective, Rejection, State, Trial, pruner, sampler};
 use nasgen_storage::{Storage, Study, connect};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, path::Path, sync::Mutex, time::Duration};
@@ -68,6 +68,34 @@ impl Watcher for Seen {
     }
 }
 
+/// A sampler's trials, the first of which cost more than is allowed by now.
+struct Narrowed<'a> {
+    sampled: Sampled<'a>,
+    allowed_from: u64,
+}
+
+impl Proposals for Narrowed<'_> {
+    fn objectives(&self) -> &[Objective] {
+        self.sampled.objectives()
+    }
+
+    fn allows(&self, trial: &Trial) -> bool {
+        trial.number >= self.allowed_from
+    }
+
+    fn next(&self, history: History<'_>, number: u64) -> Result<Proposal, NoCandidate> {
+        self.sampled.next(history, number)
+    }
+
+    fn again(&self, draws: &Map<String, Value>, number: u64) -> Result<Proposal, Rejection> {
+        self.sampled.again(draws, number)
+    }
+
+    fn given(&self, text: &str) -> Result<Proposal, Rejection> {
+        self.sampled.given(text)
+    }
+}
+
 struct Table {
     space: Space,
     objectives: Vec<Objective>,
@@ -106,7 +134,10 @@ impl Table {
         let driver = Driver {
             study: id,
             name: "values",
-            proposals: &Sampled { space: &space, sampler: &*sampler, seed: 0, extended: false },
+            proposals: &Narrowed {
+                sampled: Sampled { space: &space, sampler: &*sampler, seed: 0, extended: false },
+                allowed_from: how.allowed_from,
+            },
             pruner: &*pruner,
             folder: &self.folder.path().join("files"),
             at_most: Some(how.trials),
@@ -131,12 +162,22 @@ struct How<'a> {
     settings: Value,
     trials: u64,
     until: Option<f64>,
+    /// Trials before this number would not be begun now.
+    allowed_from: u64,
     stop: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Default for How<'_> {
     fn default() -> Self {
-        Self { sampler: "random", pruner: "none", settings: json!({}), trials: 5, until: None, stop: &|| false }
+        Self {
+            sampler: "random",
+            pruner: "none",
+            settings: json!({}),
+            trials: 5,
+            until: None,
+            allowed_from: 0,
+            stop: &|| false,
+        }
     }
 }
 
@@ -191,6 +232,23 @@ fn paused_trials_are_promoted_and_go_on_where_they_were() {
     let (id, _) = storage.study("values").unwrap().unwrap();
     storage.close(id).unwrap();
     assert_eq!(counts(storage.trials(id).unwrap(), State::Pruned), paused);
+}
+
+/// What is not allowed any more is no rival of what is, and not good enough.
+#[test]
+fn trials_are_compared_with_those_that_keep_the_limits() {
+    let before = table("params: {x: {float: [0.8, 1]}}");
+    let done = Mutex::default();
+    let mut scorer = Steps { done: &done, goes_on: true, fault: None };
+    before.work(&mut scorer, &How { trials: 9, ..How::default() }).0.unwrap();
+    let now = Table { space: table("params: {x: {float: [0, 0.5]}}").space, ..before };
+    let settings = json!({"min_resource": 1, "reduction_factor": 3});
+    let how = How { pruner: "asha", settings, trials: 18, until: Some(0.7), allowed_from: 9, ..How::default() };
+    let (result, seen, trials) = now.work(&mut scorer, &how);
+    result.unwrap();
+    assert_eq!(trials.len(), 18, "{seen:?}");
+    assert!(counts(&trials[9..], State::Complete) >= 1, "{seen:?}");
+    assert!(trials[9..].iter().any(|trial| trial.paused), "{seen:?}");
 }
 
 /// With few trials no rung is full: one is trained to the end all the same.

@@ -65,12 +65,20 @@ pub(super) fn better(direction: Direction, one: f64, other: f64) -> Ordering {
     direction.to_minimize(one).total_cmp(&direction.to_minimize(other))
 }
 
-/// Deletes the weights that are not kept. Specs and results stay.
+/// Deletes the weights that are not kept, of finished trials those that `can_be_best` refuses too. Specs and results
+/// stay.
 ///
 /// # Errors
 /// When the file system refuses.
-pub(super) fn tidy(study: &Path, trials: &[Trial], objectives: &[Objective], keep: Keep) -> io::Result<()> {
-    let kept: Vec<u64> = ranking(trials, objectives).iter().take(keep.best).map(|trial| trial.number).collect();
+pub(super) fn tidy(
+    study: &Path,
+    trials: &[Trial],
+    can_be_best: impl Fn(&Trial) -> bool,
+    objectives: &[Objective],
+    keep: Keep,
+) -> io::Result<()> {
+    let ranked = ranking(trials, objectives).into_iter().filter(|trial| can_be_best(trial));
+    let kept: Vec<u64> = ranked.take(keep.best).map(|trial| trial.number).collect();
     let best: BTreeSet<u64> = kept.iter().copied().collect();
     for trial in trials.iter().filter(|trial| trial.state.is_finished() && !best.contains(&trial.number)) {
         delete_weights(&trial_folder(study, trial.number))?;
@@ -181,9 +189,13 @@ mod tests {
             (0, 0, vec![]),
         ] {
             fill();
-            tidy(folder.path(), &trials, &objectives, Keep { best, bytes }).unwrap();
+            tidy(folder.path(), &trials, |_| true, &objectives, Keep { best, bytes }).unwrap();
             assert_eq!(left(), expected, "best:{best}, {bytes} bytes");
         }
+        fill();
+        let keep = Keep { best: 1, bytes: 1000 };
+        tidy(folder.path(), &trials, |trial| trial.number < 4, &objectives, keep).unwrap();
+        assert_eq!(left(), [1, 3, 5], "the best of those that can be it, and what waits");
         assert!(trial_folder(folder.path(), 0).join("model.yaml").exists(), "specs stay");
     }
 

@@ -14,6 +14,7 @@ use nasgen_search::{Attributes, History, NoCandidate, Objective, Pruner, Rejecti
 use nasgen_storage::{Error as StorageError, Lease, Storage, Work};
 use serde_json::{Map, Value, json};
 use std::{
+    borrow::Cow,
     path::Path,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -267,6 +268,15 @@ impl Driver<'_> {
         History { study: self.name, objectives: self.objectives(), trials }
     }
 
+    /// Those that could be begun now.
+    fn allowed<'t>(&self, trials: &'t [Trial]) -> Cow<'t, [Trial]> {
+        let allows = |trial: &&Trial| self.proposals.allows(trial);
+        match trials.iter().all(|trial| allows(&trial)) {
+            true => Cow::Borrowed(trials),
+            false => Cow::Owned(trials.iter().filter(allows).cloned().collect()),
+        }
+    }
+
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -327,7 +337,8 @@ impl Driver<'_> {
         let direction = self.objectives()[0].direction;
         let reaches =
             |trial: &Trial| trial.values.first().is_some_and(|value| better(direction, *value, until).is_le());
-        trials.iter().any(|trial| trial.state == State::Complete && reaches(trial))
+        let counts = |trial: &&Trial| trial.state == State::Complete && self.proposals.allows(trial);
+        trials.iter().filter(counts).any(reaches)
     }
 
     /// A trial that was set aside and is worth going on with.
@@ -336,7 +347,7 @@ impl Driver<'_> {
         let interrupted = trials.iter().find(|trial| trial.paused && attributes::is_interrupted(trial));
         let number = match interrupted {
             Some(trial) => Some(trial.number),
-            None => self.pruner.promote(self.history(trials)),
+            None => self.pruner.promote(self.history(&self.allowed(trials))),
         };
         let Some(trial) = number.and_then(|number| trials.iter().find(|trial| trial.number == number)).cloned() else {
             return Ok(None);
@@ -352,7 +363,7 @@ impl Driver<'_> {
 
     /// What was set aside and came farthest, and of those the best, while too few trials are complete.
     fn to_the_end(&self, worker: &str, end: End, storage: &mut dyn Storage) -> Result<Task<'_>, SearchError> {
-        let trials = storage.trials(self.study)?;
+        let trials = &*self.allowed(storage.trials(self.study)?);
         let complete = self.history(trials).complete().count();
         if complete >= self.complete_at_least {
             return Ok(self.ends(end));
@@ -725,7 +736,7 @@ impl Driver<'_> {
     fn tidy(&self, storage: &mut dyn Storage) -> Result<(), SearchError> {
         let _turn = self.turn();
         let trials = storage.trials(self.study)?;
-        tidy(self.folder, trials, self.objectives(), self.keep)
+        tidy(self.folder, trials, |trial| self.proposals.allows(trial), self.objectives(), self.keep)
             .map_err(|error| SearchError::Write { path: self.folder.display().to_string(), problem: error.to_string() })
     }
 }
@@ -762,7 +773,7 @@ impl Listener<'_> {
         if !self.judged {
             return Ok(Verdict::Continue);
         }
-        let trials = storage.trials(driver.study)?;
+        let trials = &*driver.allowed(storage.trials(driver.study)?);
         let trial = trials.iter().find(|trial| trial.number == number);
         Ok(trial.map_or(Verdict::Continue, |trial| driver.pruner.judge(driver.history(trials), trial)))
     }

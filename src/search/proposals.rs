@@ -15,6 +15,11 @@ pub trait Proposals: Sync {
     /// What a trial has values of.
     fn objectives(&self) -> &[Objective];
 
+    /// Whether a trial could be begun now, for all that is known of it: limits may have become narrower since.
+    fn allows(&self, _: &Trial) -> bool {
+        true
+    }
+
     /// What trial `number` should be.
     ///
     /// # Errors
@@ -49,6 +54,10 @@ pub struct Sampled<'a> {
 impl Proposals for Sampled<'_> {
     fn objectives(&self) -> &[Objective] {
         self.space.objectives
+    }
+
+    fn allows(&self, trial: &Trial) -> bool {
+        self.space.limits.keep(trial)
     }
 
     fn next(&self, history: History<'_>, number: u64) -> Result<Proposal, NoCandidate> {

@@ -9,7 +9,7 @@ use crate::{
     spec::{ModelSpec, SourceText, TrainSettings, emit},
 };
 use nasgen_modules::{Distribution, Draw, Result as DrawResult, Shape};
-use nasgen_search::{Candidate, Objective, Param, Rejection, SearchSpace};
+use nasgen_search::{Candidate, Objective, Param, Rejection, SearchSpace, Trial};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::{
@@ -24,6 +24,22 @@ pub struct Limits {
     pub budget: Budget,
     /// Median time of one image's class scores, in milliseconds.
     pub max_latency_ms: Option<f64>,
+}
+
+impl Limits {
+    /// Whether a trial costs no more, for all that was known of it before training.
+    pub fn keep(&self, trial: &Trial) -> bool {
+        let count = |most: Option<u64>| most.map(|most| most as f64);
+        let most = [
+            ("params", count(self.budget.max_params)),
+            ("macs", count(self.budget.max_macs)),
+            ("latency", self.max_latency_ms),
+        ];
+        trial.costs().all(|(name, cost)| {
+            let limit = most.iter().find(|(limited, _)| *limited == name).and_then(|(_, most)| *most);
+            limit.is_none_or(|most| cost <= most)
+        })
+    }
 }
 
 /// The settings that a training of a drawn spec would have, from what stands under its `train:`.
@@ -435,6 +451,29 @@ train: {lr: {float: [1e-3, 1e-1], log: true}}
         model_space.limits = Limits { budget: Budget::default(), max_latency_ms: Some(1.0) };
         let error = model_space.propose(&mut random(0)).err();
         assert!(matches!(&error, Some(Rejection::OverBudget { reason, .. }) if reason.contains("ms")), "{error:?}");
+    }
+
+    #[test]
+    fn a_trial_keeps_limits_that_it_is_at_and_those_of_what_is_unknown() {
+        let costs = json!({"params": 4000.0, "macs": 1e6});
+        let system = [(Trial::COSTS.to_owned(), costs)].into();
+        let trial = Trial {
+            number: 0,
+            state: nasgen_search::State::Complete,
+            paused: false,
+            params: Vec::new(),
+            values: vec![0.5],
+            reports: Vec::new(),
+            user: nasgen_search::Attributes::new(),
+            system,
+            started: None,
+            finished: None,
+        };
+        let keeps = |max_params, max_macs, max_latency_ms| {
+            Limits { budget: Budget { max_params, max_macs }, max_latency_ms }.keep(&trial)
+        };
+        assert!(keeps(None, None, None) && keeps(Some(4000), Some(1_000_000), Some(0.1)));
+        assert!(!keeps(Some(3999), None, None) && !keeps(None, Some(999_999), None));
     }
 
     #[test]
