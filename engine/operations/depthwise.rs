@@ -140,14 +140,9 @@ impl Direction {
         if self.is_plain() {
             return work(images);
         }
-        let [inputs, outputs] = self.shares;
         chunks::with_room(nth.len() * self.distance, |room| {
             for (nth, plane) in nth.zip(room.chunks_exact_mut(self.distance)) {
-                let pixels = images.chunks_exact(self.from.channels).zip(plane.chunks_exact_mut(self.to.channels));
-                for (from, to) in pixels {
-                    let groups = from.chunks_exact(inputs).zip(to.chunks_exact_mut(outputs));
-                    groups.for_each(|(from, to)| to.fill(from[nth]));
-                }
+                spread_nth(nth, self.shares, images, plane);
             }
             work(room);
         });
@@ -205,11 +200,50 @@ impl Direction {
     }
 }
 
+/// Writes the nth of each group of `inputs` values to all of a group of `outputs` values.
+fn spread_nth(nth: usize, [inputs, outputs]: [usize; 2], from: &[f32], to: &mut [f32]) {
+    /// Groups of a size that the compiler knows are stored at once: most are small, and a loop costs more than they do.
+    fn spread_to<const OUTPUTS: usize>(nth: usize, inputs: usize, from: &[f32], to: &mut [f32]) {
+        let (groups, _) = to.as_chunks_mut::<OUTPUTS>();
+        from.chunks_exact(inputs).zip(groups).for_each(|(from, to)| *to = [from[nth]; OUTPUTS]);
+    }
+    match outputs {
+        1 => spread_to::<1>(nth, inputs, from, to),
+        2 => spread_to::<2>(nth, inputs, from, to),
+        3 => spread_to::<3>(nth, inputs, from, to),
+        4 => spread_to::<4>(nth, inputs, from, to),
+        5 => spread_to::<5>(nth, inputs, from, to),
+        6 => spread_to::<6>(nth, inputs, from, to),
+        7 => spread_to::<7>(nth, inputs, from, to),
+        8 => spread_to::<8>(nth, inputs, from, to),
+        _ => {
+            let groups = from.chunks_exact(inputs).zip(to.chunks_exact_mut(outputs));
+            groups.for_each(|(from, to)| to.fill(from[nth]));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{kernels::Bend, operations::Convolve};
     use nasgen_modules::{Window, randomness::Stream};
+
+    #[test]
+    fn the_nth_of_a_group_comes_to_all_of_a_group() {
+        for inputs in 1..=9 {
+            for outputs in 1..=9 {
+                let from: Vec<f32> = (0..inputs * 5).map(|value| value as f32).collect();
+                for nth in 0..inputs {
+                    let mut to = vec![-1.0; outputs * 5];
+                    spread_nth(nth, [inputs, outputs], &from, &mut to);
+                    for (place, value) in to.iter().enumerate() {
+                        assert_eq!(*value, from[place / outputs * inputs + nth], "{inputs} to {outputs}, {nth}");
+                    }
+                }
+            }
+        }
+    }
 
     /// Groups with so many inputs that they go in several parts, forwards and backwards.
     #[test]

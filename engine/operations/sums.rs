@@ -138,6 +138,8 @@ vectorised! {
         while first < channels {
             let columns = Columns { rows, channels, first };
             first += match channels - first {
+                128.. => moments_of::<A, C, 128, 1>(curve, &columns, gradients, lines, mean, sums),
+                96.. => moments_of::<A, C, 96, 1>(curve, &columns, gradients, lines, mean, sums),
                 64.. => moments_of::<A, C, 64, 1>(curve, &columns, gradients, lines, mean, sums),
                 32.. => moments_of::<A, C, 32, 2>(curve, &columns, gradients, lines, mean, sums),
                 16.. => moments_of::<A, C, 16, 4>(curve, &columns, gradients, lines, mean, sums),

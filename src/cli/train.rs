@@ -346,7 +346,7 @@ fn go(
         layers: &network.layers,
         folder,
         metadata: &metadata,
-        build: &build::identity(),
+        build: build::identity(),
         stop: &|| interrupt.asked(),
         now: &|| jiff::Timestamp::now().as_duration().as_secs_f64(),
     };

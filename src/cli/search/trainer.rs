@@ -112,7 +112,7 @@ impl Trainer<'_> {
             layers: &prepared.network.layers,
             folder: &prepared.folder,
             metadata: &json!(description),
-            build: &build_identity(),
+            build: build_identity(),
             stop: &|| progress.halted.load(Ordering::Relaxed) || progress.audience.halt(),
             now: &|| jiff::Timestamp::now().as_duration().as_secs_f64(),
         };
