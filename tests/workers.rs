@@ -93,6 +93,19 @@ fn workers_outlive_each_other_and_a_postgres_that_is_restarted() {
     assert_nothing_is_lost(folder.path(), &arguments, ended);
 }
 
+#[cfg(feature = "mysql")]
+#[test]
+fn workers_outlive_each_other_on_mariadb() {
+    let Some(database) = databases::mariadb() else { return };
+    let folder = folder_with_space();
+    let arguments = format!("{WORK} --study killed --storage {}", database.url);
+    killed_and_started_again(folder.path(), &arguments, |_| {});
+    let mut storage = connect(&database.url).unwrap();
+    let (id, _) = storage.study("killed").unwrap().unwrap();
+    let ended = storage.trials(id).unwrap().to_vec();
+    assert_nothing_is_lost(folder.path(), &arguments, ended);
+}
+
 /// One trial of many epochs.
 const LONG: &str = "space.yml --epochs 80 --sampler random --pruner none --trials 1 --jobs 1 --finalists 0 --lease 1s";
 
