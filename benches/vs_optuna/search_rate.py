@@ -4,11 +4,13 @@
     pip install -r benches/vs_optuna/requirements.txt
     python benches/vs_optuna/search_rate.py --data DIR_OF_CIFAR_BINARIES --seconds 600
 
-nasgen searches first, for that long; then Optuna trains the very same networks, whose draws it reads from nasgen's
-study, in the same order, for as long. Both train for the same epochs with the same recipe (SGD with Nesterov
-momentum, cosine after a warm-up, label smoothing, mirroring and shifted crops), batch, images and budget, and both
+The searches run in turns of some seconds, the others stopped meanwhile (SIGSTOP), until each has run for that long:
+on a shared machine none gets the quieter hour. Optuna trains the networks that nasgen has drawn and trained, in the
+same order, which are read from nasgen's study. All train for the same epochs with the same recipe (SGD with Nesterov
+momentum, cosine after a warm-up, label smoothing, mirroring and shifted crops), batch, images and budget, and
 measure on the same validation images after each epoch. PyTorch is given its better layout and, of one process with
-all threads and one process for each core, the better one (--processes 1 and 2). README.md says more.
+all threads and one process for each core, the better one. Clocks start with the first trial: what programs take to
+start is in no rate. README.md says more.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import json
 import math
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +33,8 @@ sys.path.insert(0, str(HERE.parent / "vs_pytorch"))
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a folder with CIFAR-10 binary files")
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=600, help="for each side")
+    parser.add_argument("--turn", type=float, default=15, help="seconds that a side runs while the others are stopped")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--subset", type=int, default=5000, help="training images")
     parser.add_argument("--max-params", type=int, default=300_000)
@@ -40,19 +44,67 @@ def arguments():
     return parser.parse_args()
 
 
-def nasgen_search(args, folder):
-    """Complete trials and seconds; the study stays in `folder`."""
+class Side:
+    """A search that runs in turns with the others: stopped while these run, so that none has the quieter hour."""
+
+    def __init__(self, name, workers, processes, study):
+        self.name, self.workers, self.processes, self.study = name, workers, processes, study
+        self.turns = []
+
+    def signal(self, signal_number):
+        for process in self.processes:
+            os.kill(process.pid, signal_number)
+
+    def take_turn(self, seconds, meanwhile=lambda: None):
+        began = time.time()
+        self.signal(signal.SIGCONT)
+        meanwhile()
+        time.sleep(max(0.0, began + seconds - time.time()))
+        self.signal(signal.SIGSTOP)
+        self.turns.append((began, time.time()))
+
+    def ran(self, moment=math.inf):
+        """Seconds that it has run, until `moment`."""
+        return sum(max(0.0, min(end, moment) - began) for began, end in self.turns)
+
+    def complete(self):
+        """Seconds that each complete trial ran, by its network; in the order in which they ended."""
+        complete = [trial for trial in self.study.trials if trial.state.name == "COMPLETE"]
+        complete.sort(key=lambda trial: trial.datetime_complete)
+        span = lambda trial: self.ran(trial.datetime_complete.timestamp()) - self.ran(trial.datetime_start.timestamp())
+        return {json.dumps(trial.params, sort_keys=True): span(trial) for trial in complete}
+
+    def per_hour(self):
+        """Trials per hour since the first one began."""
+        first = min((trial.datetime_start.timestamp() for trial in self.study.trials if trial.datetime_start), default=None)
+        return len(self.complete()) / (self.ran() - self.ran(first)) * 3600 if first else 0.0
+
+    def end(self):
+        self.signal(signal.SIGKILL)
+        for process in self.processes:
+            process.wait() if isinstance(process, subprocess.Popen) else process.join()
+
+
+def nasgen_side(args, folder):
+    import optuna
+
     command = [args.nasgen, "search", HERE / "space.yml", "--data", args.data.resolve(), "--sampler", "random"]
     # Whole trainings are counted, here and there.
-    command += ["--pruner", "none"]
+    command += ["--pruner", "none", "--trials", 1_000_000, "--lease", "10m"]
     command += ["--epochs", args.epochs, "--subset", args.subset, "--max-params", args.max_params]
-    command += ["--time", f"{args.seconds}s", "--jobs", args.threads, "--finalists", 0, "--study", "rate", "--json"]
-    began = time.monotonic()
-    done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, check=False)
-    seconds = time.monotonic() - began
-    if done.returncode:
-        sys.exit(f"nasgen search failed: {done.stderr}")
-    return json.loads(done.stdout)["trials"]["complete"], seconds
+    command += ["--jobs", args.threads, "--finalists", 0, "--study", "rate"]
+    log = (Path(folder) / "nasgen.log").open("w")
+    process = subprocess.Popen(list(map(str, command)), cwd=folder, stdout=log, stderr=log)
+    side = Side("nasgen", args.threads, [process], None)
+    while not side.study:
+        side.take_turn(1)
+        if process.poll() is not None:
+            sys.exit(f"nasgen search failed: {(Path(folder) / 'nasgen.log').read_text()}")
+        try:
+            side.study = optuna.load_study(study_name="rate", storage=f"sqlite:///{folder}/studies/rate.db")
+        except (KeyError, RuntimeError, optuna.exceptions.OptunaError):
+            pass
+    return side
 
 
 def read_images(folder, subset):
@@ -143,7 +195,7 @@ def network_of(params):
         return build(file.name, (3, 32, 32))
 
 
-def optuna_worker(storage, args, threads, deadline):
+def optuna_worker(storage, args, threads):
     import optuna
     import torch
 
@@ -163,64 +215,74 @@ def optuna_worker(storage, args, threads, deadline):
         return train(network, images, args.epochs, lambda value, epoch: trial.report(value, epoch))
 
     study = optuna.load_study(study_name="rate", storage=storage, sampler=optuna.samplers.RandomSampler())
-    study.optimize(objective, timeout=max(0.0, deadline - time.time()))
+    study.optimize(objective)
 
 
-def optuna_search(args, draws, processes):
-    """Complete trials and seconds of Optuna with PyTorch."""
+def optuna_side(args, folder, processes):
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder:
-        storage = f"sqlite:///{folder}/optuna.db"
-        study = optuna.create_study(study_name="rate", storage=storage, direction="maximize")
-        for params in draws:
-            study.enqueue_trial(params)
-        began = time.time()
-        context = multiprocessing.get_context("spawn")
-        work = (storage, args, max(1, args.threads // processes), began + args.seconds)
-        workers = [context.Process(target=optuna_worker, args=work) for _ in range(processes)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        return durations(study), time.time() - began
+    storage = f"sqlite:///{folder}/optuna{processes}.db"
+    study = optuna.create_study(study_name="rate", storage=storage, direction="maximize")
+    context = multiprocessing.get_context("spawn")
+    work = (storage, args, max(1, args.threads // processes))
+    workers = [context.Process(target=optuna_worker, args=work, daemon=True) for _ in range(processes)]
+    side = Side(f"optuna, {processes} processes", processes, workers, study)
+    for worker in workers:
+        worker.start()
+    side.signal(signal.SIGSTOP)
+    return side
 
 
-def durations(study):
-    """Seconds of each complete trial, by its network."""
-    complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
-    return {json.dumps(trial.params, sort_keys=True): trial.duration.total_seconds() for trial in complete}
-
-
-def per_hour(seconds, networks, workers):
-    """Trials of these networks that so many workers finish in an hour."""
-    return workers * 3600 * len(networks) / sum(seconds[network] for network in networks)
+def hand_over(networks, side, known):
+    """Lets Optuna train the networks that nasgen has drawn and trained."""
+    for network in networks:
+        if network not in known:
+            known.add(network)
+            side.study.enqueue_trial(json.loads(network))
 
 
 def main():
     args = arguments()
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        complete, seconds = nasgen_search(args, folder)
-        study = optuna.load_study(study_name="rate", storage=f"sqlite:///{folder}/studies/rate.db")
-        draws = [trial.params for trial in study.trials if trial.state.name == "COMPLETE"]
-        ours = durations(study)
-    rates, same = {"nasgen": complete / seconds * 3600}, {}
-    print(f"nasgen: {complete} trials in {seconds:.0f} s, {rates['nasgen']:.0f} per hour", flush=True)
-    for processes in sorted({1, min(args.threads, os.cpu_count() or 1)}):
-        name = f"optuna, {processes} processes"
-        theirs, seconds = optuna_search(args, draws, processes)
-        rates[name] = len(theirs) / seconds * 3600
-        print(f"{name}: {len(theirs)} trials in {seconds:.0f} s, {rates[name]:.0f} per hour", flush=True)
+        ours = nasgen_side(args, folder)
+        rivals = [optuna_side(args, folder, count) for count in sorted({1, min(args.threads, os.cpu_count() or 1)})]
+        known = {rival.name: set() for rival in rivals}
+        try:
+            # It is ahead of the others by some networks from the first turn on.
+            while len(ours.complete()) < 2 * args.threads:
+                ours.take_turn(args.turn)
+            while rivals[-1].ran() < args.seconds:
+                for rival in rivals:
+                    # Stopped it may hold the lock of its database.
+                    rival.take_turn(args.turn, lambda: hand_over(ours.complete(), rival, known[rival.name]))
+                if ours.ran() < args.seconds:
+                    ours.take_turn(args.turn)
+            report(args, ours, rivals)
+        finally:
+            for side in [ours, *rivals]:
+                side.end()
+
+
+def report(args, ours, rivals):
+    trained = ours.complete()
+    rates, same = {}, {}
+    for side in [ours, *rivals]:
+        rates[side.name] = side.per_hour()
+        count = len(side.complete())
+        print(f"{side.name}: {count} trials in {side.ran():.0f} s, {rates[side.name]:.0f} per hour", flush=True)
+    for rival in rivals:
         # Networks differ in size, the trials that time cut off are in no rate, and neither side may gain by that.
-        both = [network for network in theirs if network in ours]
+        theirs = rival.complete()
+        both = [network for network in theirs if network in trained]
         if both:
-            same[name] = per_hour(ours, both, args.threads) / per_hour(theirs, both, processes)
-            print(f"  on the {len(both)} networks that both finished nasgen is {same[name]:.2f} times as fast", flush=True)
-    best = max(rate for name, rate in rates.items() if name != "nasgen")
-    print(f"ratio to the better of them: {rates['nasgen'] / best:.2f}" if best else "Optuna finished no trial")
+            seconds = [sum(of[network] for network in both) / workers for of, workers in [(theirs, rival.workers), (trained, ours.workers)]]
+            same[rival.name] = seconds[0] / seconds[1]
+            print(f"on the {len(both)} networks that both finished nasgen is {same[rival.name]:.2f} times as fast as {rival.name}")
+    best = max(rates[rival.name] for rival in rivals)
+    print(f"ratio to the better of them: {rates[ours.name] / best:.2f}" if best else "Optuna finished no trial")
     if same:
         print(f"on the same networks: {min(same.values()):.2f}")
     if args.json:
