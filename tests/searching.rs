@@ -526,6 +526,24 @@ done"#,
         );
     }
 
+    #[test]
+    fn time_ends_an_evaluator_that_never_stops_talking() {
+        let folder = folder_with(
+            r#"while read -r line; do
+number=${line#*:}; number=${number%%,*}
+if [ "$number" != 0 ]; then
+for step in $(seq 2000); do echo "{\"step\":$step,\"value\":0.1}"; sleep 0.01; done
+fi
+echo '{"value":0.5}'
+done"#,
+        );
+        let began = Instant::now();
+        let (code, result, stderr) = evaluate(folder.path(), "--time 2s --jobs 1 --pruner none");
+        assert_eq!((code, &result["ended"], &result["trials"]["complete"]), (0, &"time".into(), &1.into()), "{stderr}");
+        assert!(began.elapsed().as_secs() < 15, "waited for the script's own end");
+        assert!(trials(folder.path(), "values")[1].paused);
+    }
+
     /// What a report says of a study of values: what was searched, what mattered, and nothing of networks.
     #[test]
     fn a_report_of_values_says_what_mattered() {

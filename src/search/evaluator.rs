@@ -156,23 +156,24 @@ impl<'a> Evaluator<'a> {
                 }
                 Answer::Step(step, value) => match audience.told(step, value) {
                     Order::Continue => {}
-                    Order::Halt => return self.prune(),
+                    Order::Halt => return self.prune(audience),
                 },
             }
         }
     }
 
-    /// Asks the evaluator to stop, and waits until it has.
-    fn prune(&mut self) -> Result<Ending, Fault> {
+    /// Asks the evaluator to stop, and waits until it has, unless the search ends: then nobody waits for it.
+    fn prune(&mut self, audience: &dyn Audience) -> Result<Ending, Fault> {
         if let Some(process) = &mut self.process {
             // One that has ended is started again for the next trial.
             let _ = process.send(&json!({ "prune": true }));
         }
         let silence = self.silence.min(GRACE);
         let began = Instant::now();
-        while began.elapsed() < silence {
-            match self.answer(silence, &|| false) {
+        while began.elapsed() < silence && !audience.halt() {
+            match self.answer(silence, &|| audience.halt()) {
                 Ok(Some(Answer::Step(..))) => {}
+                Ok(None) => break,
                 // The trial is judged; how its evaluator ends changes nothing.
                 _ => return Ok(Ending::Halted),
             }
