@@ -2,7 +2,6 @@
 
 use crate::searching::{folder_with_space, search, start, told, trials, wait_for};
 use nasgen_search::{State, Trial};
-use nasgen_storage::connect;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -76,6 +75,13 @@ fn killed_workers_lose_nothing() {
     assert_nothing_is_lost(folder.path(), &arguments, trials(folder.path(), "killed"));
 }
 
+/// The trials of the study `killed`.
+fn killed_trials(database: &databases::Database) -> Vec<Trial> {
+    let mut storage = database.connect();
+    let (id, _) = storage.study("killed").unwrap().unwrap();
+    storage.trials(id).unwrap().to_vec()
+}
+
 #[test]
 fn workers_outlive_each_other_and_a_postgres_that_is_restarted() {
     let Some(server) = databases::Server::postgres().map(Arc::new) else { return };
@@ -87,10 +93,7 @@ fn workers_outlive_each_other_and_a_postgres_that_is_restarted() {
         5 => server.restart("immediate"),
         _ => {}
     });
-    let mut storage = connect(&database.url).unwrap();
-    let (id, _) = storage.study("killed").unwrap().unwrap();
-    let ended = storage.trials(id).unwrap().to_vec();
-    assert_nothing_is_lost(folder.path(), &arguments, ended);
+    assert_nothing_is_lost(folder.path(), &arguments, killed_trials(&database));
 }
 
 #[cfg(feature = "mysql")]
@@ -100,10 +103,7 @@ fn workers_outlive_each_other_on_mariadb() {
     let folder = folder_with_space();
     let arguments = format!("{WORK} --study killed --storage {}", database.url);
     killed_and_started_again(folder.path(), &arguments, |_| {});
-    let mut storage = connect(&database.url).unwrap();
-    let (id, _) = storage.study("killed").unwrap().unwrap();
-    let ended = storage.trials(id).unwrap().to_vec();
-    assert_nothing_is_lost(folder.path(), &arguments, ended);
+    assert_nothing_is_lost(folder.path(), &arguments, killed_trials(&database));
 }
 
 /// One trial of many epochs.

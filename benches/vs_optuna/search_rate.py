@@ -16,7 +16,6 @@ start is in no rate. README.md says more.
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -41,25 +40,35 @@ def arguments():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--nasgen", type=Path, default=REPOSITORY / "target/release/nasgen")
     parser.add_argument("--json", type=Path)
+    # What the script starts of itself: a worker of Optuna's on this storage, with --threads.
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 class Side:
     """A search that runs in turns with the others: stopped while these run, so that none has the quieter hour."""
 
-    def __init__(self, name, workers, processes, study):
-        self.name, self.workers, self.processes, self.study = name, workers, processes, study
+    def __init__(self, name, workers, commands, folder, study=None):
+        self.name, self.workers, self.study = name, workers, study
         self.turns = []
+        self.log = (folder / f"{name}.log").open("w+")
+        self.processes = [
+            subprocess.Popen(list(map(str, command)), cwd=folder, stdout=self.log, stderr=self.log) for command in commands
+        ]
+        self.signal(signal.SIGSTOP)
 
-    def signal(self, signal_number):
+    def signal(self, number):
         for process in self.processes:
-            os.kill(process.pid, signal_number)
+            process.send_signal(number)
 
     def take_turn(self, seconds, meanwhile=lambda: None):
         began = time.time()
         self.signal(signal.SIGCONT)
         meanwhile()
         time.sleep(max(0.0, began + seconds - time.time()))
+        if any(process.poll() is not None for process in self.processes):
+            self.log.seek(0)
+            sys.exit(f"{self.name} ended by itself: {self.log.read()}")
         self.signal(signal.SIGSTOP)
         self.turns.append((began, time.time()))
 
@@ -71,38 +80,39 @@ class Side:
         """Seconds that each complete trial ran, by its network; in the order in which they ended."""
         complete = [trial for trial in self.study.trials if trial.state.name == "COMPLETE"]
         complete.sort(key=lambda trial: trial.datetime_complete)
-        span = lambda trial: self.ran(trial.datetime_complete.timestamp()) - self.ran(trial.datetime_start.timestamp())
-        return {json.dumps(trial.params, sort_keys=True): span(trial) for trial in complete}
+
+        def seconds(trial):
+            return self.ran(trial.datetime_complete.timestamp()) - self.ran(trial.datetime_start.timestamp())
+
+        return {json.dumps(trial.params, sort_keys=True): seconds(trial) for trial in complete}
 
     def per_hour(self):
         """Trials per hour since the first one began."""
-        first = min((trial.datetime_start.timestamp() for trial in self.study.trials if trial.datetime_start), default=None)
-        return len(self.complete()) / (self.ran() - self.ran(first)) * 3600 if first else 0.0
+        starts = [trial.datetime_start.timestamp() for trial in self.study.trials if trial.datetime_start]
+        return len(self.complete()) / (self.ran() - self.ran(min(starts))) * 3600 if starts else 0.0
 
     def end(self):
         self.signal(signal.SIGKILL)
         for process in self.processes:
-            process.wait() if isinstance(process, subprocess.Popen) else process.join()
+            process.wait()
+        self.log.close()
 
 
 def nasgen_side(args, folder):
     import optuna
 
-    command = [args.nasgen, "search", HERE / "space.yml", "--data", args.data.resolve(), "--sampler", "random"]
+    command = [args.nasgen.resolve(), "search", HERE / "space.yml", "--data", args.data.resolve(), "--sampler", "random"]
     # Whole trainings are counted, here and there.
     command += ["--pruner", "none", "--trials", 1_000_000, "--lease", "10m"]
     command += ["--epochs", args.epochs, "--subset", args.subset, "--max-params", args.max_params]
     command += ["--jobs", args.threads, "--finalists", 0, "--study", "rate"]
-    log = (Path(folder) / "nasgen.log").open("w")
-    process = subprocess.Popen(list(map(str, command)), cwd=folder, stdout=log, stderr=log)
-    side = Side("nasgen", args.threads, [process], None)
+    side = Side("nasgen", args.threads, [command], folder)
     while not side.study:
         side.take_turn(1)
-        if process.poll() is not None:
-            sys.exit(f"nasgen search failed: {(Path(folder) / 'nasgen.log').read_text()}")
         try:
             side.study = optuna.load_study(study_name="rate", storage=f"sqlite:///{folder}/studies/rate.db")
         except (KeyError, RuntimeError, optuna.exceptions.OptunaError):
+            # It is not there yet.
             pass
     return side
 
@@ -195,12 +205,12 @@ def network_of(params):
         return build(file.name, (3, 32, 32))
 
 
-def optuna_worker(storage, args, threads):
+def optuna_worker(args):
     import optuna
     import torch
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(args.threads)
     images = read_images(args.data, args.subset)
 
     def objective(trial):
@@ -214,7 +224,7 @@ def optuna_worker(storage, args, threads):
             raise optuna.TrialPruned
         return train(network, images, args.epochs, lambda value, epoch: trial.report(value, epoch))
 
-    study = optuna.load_study(study_name="rate", storage=storage, sampler=optuna.samplers.RandomSampler())
+    study = optuna.load_study(study_name="rate", storage=args.worker, sampler=optuna.samplers.RandomSampler())
     study.optimize(objective)
 
 
@@ -223,14 +233,10 @@ def optuna_side(args, folder, processes):
 
     storage = f"sqlite:///{folder}/optuna{processes}.db"
     study = optuna.create_study(study_name="rate", storage=storage, direction="maximize")
-    context = multiprocessing.get_context("spawn")
-    work = (storage, args, max(1, args.threads // processes))
-    workers = [context.Process(target=optuna_worker, args=work, daemon=True) for _ in range(processes)]
-    side = Side(f"optuna, {processes} processes", processes, workers, study)
-    for worker in workers:
-        worker.start()
-    side.signal(signal.SIGSTOP)
-    return side
+    command = [sys.executable, Path(__file__).resolve(), "--worker", storage, "--data", args.data.resolve()]
+    command += ["--epochs", args.epochs, "--subset", args.subset, "--max-params", args.max_params]
+    command += ["--threads", max(1, args.threads // processes)]
+    return Side(f"optuna, {processes} processes", processes, [command] * processes, folder, study)
 
 
 def hand_over(networks, side, known):
@@ -243,10 +249,13 @@ def hand_over(networks, side, known):
 
 def main():
     args = arguments()
+    if args.worker:
+        return optuna_worker(args)
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         ours = nasgen_side(args, folder)
         rivals = [optuna_side(args, folder, count) for count in sorted({1, min(args.threads, os.cpu_count() or 1)})]
         known = {rival.name: set() for rival in rivals}
@@ -278,9 +287,10 @@ def report(args, ours, rivals):
         theirs = rival.complete()
         both = [network for network in theirs if network in trained]
         if both:
-            seconds = [sum(of[network] for network in both) / workers for of, workers in [(theirs, rival.workers), (trained, ours.workers)]]
-            same[rival.name] = seconds[0] / seconds[1]
-            print(f"on the {len(both)} networks that both finished nasgen is {same[rival.name]:.2f} times as fast as {rival.name}")
+            their_seconds = sum(theirs[network] for network in both) / rival.workers
+            our_seconds = sum(trained[network] for network in both) / ours.workers
+            same[rival.name] = their_seconds / our_seconds
+            print(f"  {rival.name}: on the {len(both)} networks that both finished nasgen is {same[rival.name]:.2f} times as fast")
     best = max(rates[rival.name] for rival in rivals)
     print(f"ratio to the better of them: {rates[ours.name] / best:.2f}" if best else "Optuna finished no trial")
     if same:

@@ -138,9 +138,7 @@ impl<'a> Evaluator<'a> {
     fn listen(&mut self, audience: &dyn Audience) -> Result<Ending, Fault> {
         loop {
             let Some(answer) = self.answer(self.silence, &|| audience.halt())? else {
-                // It cannot go on later, so there is nothing to wait for.
-                drop(self.fault(FaultKind::Failed, String::new()));
-                return Ok(Ending::Halted);
+                return Ok(self.abandon());
             };
             match answer {
                 Answer::Last(values) => {
@@ -156,14 +154,14 @@ impl<'a> Evaluator<'a> {
                 }
                 Answer::Step(step, value) => match audience.told(step, value) {
                     Order::Continue => {}
-                    Order::Halt => return self.prune(audience),
+                    Order::Halt => return Ok(self.prune(audience)),
                 },
             }
         }
     }
 
-    /// Asks the evaluator to stop, and waits until it has, unless the search ends: then nobody waits for it.
-    fn prune(&mut self, audience: &dyn Audience) -> Result<Ending, Fault> {
+    /// Asks the evaluator to stop, and waits until it has, unless the search ends meanwhile.
+    fn prune(&mut self, audience: &dyn Audience) -> Ending {
         if let Some(process) = &mut self.process {
             // One that has ended is started again for the next trial.
             let _ = process.send(&json!({ "prune": true }));
@@ -172,14 +170,18 @@ impl<'a> Evaluator<'a> {
         let began = Instant::now();
         while began.elapsed() < silence && !audience.halt() {
             match self.answer(silence, &|| audience.halt()) {
-                Ok(Some(Answer::Step(..))) => {}
-                Ok(None) => break,
+                Ok(Some(Answer::Step(..)) | None) => {}
                 // The trial is judged; how its evaluator ends changes nothing.
-                _ => return Ok(Ending::Halted),
+                _ => return Ending::Halted,
             }
         }
-        drop(self.fault(FaultKind::Hung, String::new()));
-        Ok(Ending::Halted)
+        self.abandon()
+    }
+
+    /// Ends the evaluator: its trial cannot go on later, so there is nothing to wait for.
+    fn abandon(&mut self) -> Ending {
+        self.process = None;
+        Ending::Halted
     }
 }
 
